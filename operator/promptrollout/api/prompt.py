@@ -1,0 +1,96 @@
+"""`spec.prompt`: the wanted prompt, as its author writes it."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from promptrollout.api.base import ApiModel, DnsLabel
+
+Text = Annotated[str, StringConstraints(max_length=400_000)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+#: Free JSON, kept as it is: tool definitions and schemas belong to the model's provider, not to us.
+FreeObject = Annotated[
+    dict[str, object], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+]
+
+
+class TemplateFormat(StrEnum):
+    """How variables are written in the text."""
+
+    MUSTACHE = "mustache"
+    JINJA2 = "jinja2"
+    FSTRING = "fstring"
+    NONE = "none"
+
+
+class Message(ApiModel):
+    """One message of a chat prompt."""
+
+    role: Annotated[str, StringConstraints(min_length=1, max_length=32)] = Field(
+        description="Who speaks: system, developer, user, assistant or tool."
+    )
+    content: Text = Field(description="The text, with variables in the template format.")
+
+
+class Model(ApiModel):
+    """The model that the prompt was written for; it changes with the prompt, in one revision."""
+
+    name: Name = Field(description="The model's name, as the provider spells it.")
+    parameters: dict[str, Annotated[str, StringConstraints(max_length=256)]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description='Sampling parameters by name. Values are strings ("0.2"), so that no float is rounded.',
+    )
+
+
+class Part(ApiModel):
+    """One prompt of an application that has several which must move together."""
+
+    messages: list[Message] = Field(
+        default_factory=list, max_length=64, description="The messages of a chat prompt, in order."
+    )
+    text: Text | None = Field(default=None, description="A plain text prompt, instead of messages.")
+    tools: list[FreeObject] = Field(
+        default_factory=list,
+        max_length=128,
+        description="Tool definitions, in the provider's format; kept as they are.",
+    )
+    response_format: FreeObject | None = Field(
+        default=None,
+        description="The wanted form of the answer (a JSON schema, say), in the provider's format.",
+    )
+
+
+class InlinePrompt(Part):
+    """A prompt written into the resource. All of it is content: a change of any of it is a new revision."""
+
+    parts: dict[DnsLabel, Part] = Field(
+        default_factory=dict,
+        max_length=16,
+        description=(
+            "Several prompts that move together (a planner and an answerer), by name. "
+            "A single prompt is written without this field, as messages or text."
+        ),
+    )
+    model: Model | None = Field(default=None, description="The model and its parameters.")
+    template_format: TemplateFormat = Field(
+        default=TemplateFormat.MUSTACHE,
+        description="How variables are written: mustache {{x}}, jinja2 {{ x }}, fstring {x}, or none.",
+    )
+    variables: list[Name] = Field(
+        default_factory=list,
+        max_length=128,
+        description="The names of the variables. They must equal what the text uses: a difference is Invalid.",
+    )
+    extra: dict[str, Text] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Anything else that changes an answer (an index name, a retrieval depth); handed to the pods.",
+    )
+
+
+class Prompt(ApiModel):
+    """The wanted prompt."""
+
+    inline: InlinePrompt | None = Field(default=None, description="The prompt, written here.")

@@ -1,0 +1,275 @@
+"""`spec` of a PromptRollout."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
+from promptrollout.api.prompt import Prompt
+
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
+LabelValue = Annotated[str, StringConstraints(max_length=63)]
+Selector = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class SelectorRequirement(ApiModel):
+    """One requirement on a label, as in any Kubernetes label selector."""
+
+    key: LabelKey = Field(description="The label's key.")
+    operator: Annotated[str, StringConstraints(pattern="^(In|NotIn|Exists|DoesNotExist)$")] = Field(
+        description="In, NotIn, Exists or DoesNotExist."
+    )
+    values: list[LabelValue] = Field(
+        default_factory=list, max_length=64, description="The values for In and NotIn."
+    )
+
+
+class PodSelector(ApiModel):
+    """Which pods serve the prompt."""
+
+    match_labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Labels that a pod must have."
+    )
+    match_expressions: list[SelectorRequirement] = Field(
+        default_factory=list, max_length=16, description="Further requirements, all of which must hold."
+    )
+
+
+class AcknowledgeMode(StrEnum):
+    """How the operator knows that pods have loaded what it decided."""
+
+    METRICS = "Metrics"
+    NONE = "None"
+
+
+class Acknowledge(ApiModel):
+    """When a payload counts as loaded."""
+
+    mode: AcknowledgeMode = Field(
+        default=AcknowledgeMode.METRICS,
+        description=(
+            "Metrics: pods say through promptrollout_loaded which payload they serve. "
+            "None: pods without the SDK; a payload counts as loaded assumeLoadedAfter its write."
+        ),
+    )
+    quorum: Weight = Field(
+        default="100%",
+        description="The share of ready pods that must have loaded a payload before weights move, such as 90%.",
+    )
+    timeout: Duration = Field(
+        default="5m",
+        description="How long pods may take before Delivered turns False with the missing pods' names.",
+    )
+    assume_loaded_after: Duration = Field(
+        default="90s", description="With mode None: how long after its write a payload counts as loaded."
+    )
+
+
+class DeliveryMode(StrEnum):
+    """How a change reaches the pods."""
+
+    NUDGE = "Nudge"
+    MOUNT = "Mount"
+    WATCH = "Watch"
+
+
+class Delivery(ApiModel):
+    """How the prompt reaches the pods that serve it."""
+
+    config_map_name: DnsName | None = Field(
+        default=None, description="The ConfigMap that pods mount (never by subPath). Default: <name>-prompt."
+    )
+    pod_selector: PodSelector | None = Field(
+        default=None,
+        description="The pods that serve this prompt. Default: all pods that mount the ConfigMap.",
+    )
+    mode: DeliveryMode | None = Field(
+        default=None,
+        description=(
+            "Nudge: an annotation of each pod is touched after a change, so that kubelet copies it at once. "
+            "Mount: kubelet's own pace, up to 90 s. Watch: the SDK watches the ConfigMap. Default: the operator's."
+        ),
+    )
+    acknowledge: Acknowledge = Field(
+        default_factory=Acknowledge, description="When a payload counts as loaded."
+    )
+
+
+class OnRollback(StrEnum):
+    """What becomes of conversations that began with a candidate which is rolled back."""
+
+    MIGRATE = "Migrate"
+    DRAIN = "Drain"
+
+
+class Assignment(ApiModel):
+    """Who gets which prompt."""
+
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
+        default="conversation",
+        description="What keeps its prompt: conversation, user, tenant or item. Informs the pods and the analysis.",
+    )
+    on_rollback: OnRollback = Field(
+        default=OnRollback.MIGRATE,
+        description="Migrate: conversations of a rolled back candidate move to stable at once. Drain: they may end.",
+    )
+    drain_timeout: Duration = Field(
+        default="30m", description="With Drain: how long such conversations may go on."
+    )
+
+
+class CanaryStep(ApiModel):
+    """One step of a canary: a weight, and what must be so before the next."""
+
+    weight: Weight = Field(description='The candidate\'s share of units: 5 is 5 %, "0.5%" half a per cent.')
+    duration: Duration | None = Field(
+        default=None, description="How long to stay, from the moment the pods have loaded the weight."
+    )
+    min_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="Stay until the candidate has answered so many requests.",
+    )
+    until: Annotated[str, StringConstraints(pattern="^Evidence$")] | None = Field(
+        default=None, description="Evidence: stay until the candidate is shown non-inferior, at most timeout."
+    )
+    timeout: Duration | None = Field(
+        default=None,
+        description="The longest stay with until or minSamples; then analysis.onInconclusive says what happens.",
+    )
+
+
+class Canary(ApiModel):
+    """Step the candidate's weight up; go on, hold or roll back on the evidence."""
+
+    steps: list[CanaryStep] = Field(min_length=1, max_length=64, description="The steps, weights ascending.")
+
+
+class Immediate(ApiModel):
+    """Replace the prompt at once, without a comparison."""
+
+
+class Strategy(ApiModel):
+    """How the new prompt takes over. Exactly one."""
+
+    canary: Canary | None = Field(default=None, description="Step the weight up and compare on the way.")
+    immediate: Immediate | None = Field(default=None, description="Replace at once, without a comparison.")
+
+
+class MetricRole(StrEnum):
+    """What a metric may decide."""
+
+    GUARD = "Guard"
+    REQUIRED = "Required"
+    OBSERVE = "Observe"
+
+
+class EventCounters(ApiModel):
+    """Two counters of one's own; their names and labels are free."""
+
+    bad: Selector = Field(
+        description='A vector selector for the bad events, with {{revision}}: app_refusals_total{rev="{{revision}}"}.'
+    )
+    total: Selector = Field(description="A vector selector for all events, with {{revision}} too.")
+
+
+class Metric(ApiModel):
+    """One thing to compare."""
+
+    name: DnsLabel = Field(description="The metric's name, in status and reports.")
+    preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=63)] | None = (
+        Field(
+            default=None,
+            description="A known metric: sdk/errors, sdk/score, sdk/latency and others, see docs.",
+        )
+    )
+    score: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
+        default=None, description="With sdk/score: the score's name as the application reports it."
+    )
+    events: EventCounters | None = Field(
+        default=None, description="Counters of one's own, instead of a preset."
+    )
+    role: MetricRole = Field(
+        default=MetricRole.REQUIRED,
+        description=(
+            "Guard: harm rolls back. Required: harm rolls back, and promotion needs non-inferiority. "
+            "Observe: shown, decides nothing."
+        ),
+    )
+    margin: Decimal | None = Field(
+        default=None,
+        description=(
+            "How much worse is still harmless. Scores: how far the mean may fall (0.02). Events: how far the rate "
+            "may rise above ratio times stable's (0.001). Histograms: the ridit shift (0.02)."
+        ),
+    )
+    ratio: Decimal | None = Field(
+        default=None, description="Events: which multiple of stable's rate is still harmless (1.2)."
+    )
+    promote_margin: Decimal | None = Field(
+        default=None,
+        description="Like margin, for promotion: the non-inferiority margin that must be excluded.",
+    )
+    promote_ratio: Decimal | None = Field(default=None, description="Like ratio, for promotion (1.5).")
+
+
+class OnInconclusive(StrEnum):
+    """What to do when a step's time is over and the evidence is not enough."""
+
+    HOLD = "Hold"
+    PROMOTE = "Promote"
+    ROLLBACK = "Rollback"
+
+
+def _default_metrics() -> list[Metric]:
+    return [Metric(name="errors", preset="sdk/errors")]
+
+
+class Analysis(ApiModel):
+    """How old and new are compared."""
+
+    source: DnsLabel = Field(
+        default="default",
+        description="The metric source, by its name in the operator's configuration; never a URL.",
+    )
+    interval: Duration = Field(
+        default="30s", description="The length of one window; one look at the data each."
+    )
+    warm_up: Duration = Field(
+        default="0s",
+        description="Windows that begin sooner than this after a weight was loaded do not count.",
+    )
+    metrics: list[Metric] = Field(
+        default_factory=_default_metrics, max_length=16, description="What is compared. Default: sdk/errors."
+    )
+    on_inconclusive: OnInconclusive = Field(
+        default=OnInconclusive.HOLD,
+        description="When a timeout or the last step is over without proof: Hold, Promote or Rollback.",
+    )
+    metrics_timeout: Duration = Field(
+        default="15m",
+        description="How long metrics may be unreadable before the rollout is Paused and says so.",
+    )
+    confidence: Decimal = Field(
+        default="0.95",
+        description="1 - alpha: alpha bounds the chance that a harmless candidate is ever rolled back on evidence.",
+    )
+
+
+class RolloutSpec(ApiModel):
+    """The wanted prompt, and how it takes over."""
+
+    prompt: Prompt = Field(description="The wanted prompt.")
+    delivery: Delivery = Field(default_factory=Delivery, description="How the prompt reaches the pods.")
+    assignment: Assignment = Field(default_factory=Assignment, description="Who gets which prompt.")
+    strategy: Strategy = Field(description="How the new prompt takes over.")
+    analysis: Analysis = Field(default_factory=Analysis, description="How old and new are compared.")
+    progress_deadline: Duration = Field(
+        default="72h",
+        description="The longest a rollout may take, pauses not counted; then it is rolled back.",
+    )
+    revision_history_limit: int = Field(
+        default=10, ge=1, le=100, description="How many old revisions are kept."
+    )

@@ -1,0 +1,228 @@
+"""`status` of a PromptRollout: everything the operator must remember, and everything a reader wants to know."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from promptrollout.api.base import ApiModel, Moment
+from promptrollout.api.prompt import FreeObject
+
+
+class Phase(StrEnum):
+    """Where a rollout is."""
+
+    PENDING = "Pending"
+    DELIVERING = "Delivering"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    ROLLING_BACK = "RollingBack"
+    DEGRADED = "Degraded"
+    HEALTHY = "Healthy"
+    INVALID = "Invalid"
+
+
+class Outcome(StrEnum):
+    """What became of a revision."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+
+
+class ConditionStatus(StrEnum):
+    """Three-valued truth of a condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """One condition, for `kubectl wait --for=condition=...`."""
+
+    type: str = Field(
+        description="Healthy, Progressing, Delivered, MetricsAvailable, Paused, Valid and others."
+    )
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: str = Field(description="Why, in one CamelCase word.")
+    message: str = Field(default="", description="Why, in a sentence.")
+    last_transition_time: Moment = Field(description="When status last changed.")
+    observed_generation: int = Field(default=0, description="The generation of the spec it speaks of.")
+
+
+class Arm(ApiModel):
+    """One revision that is being served."""
+
+    name: str = Field(description="candidate, stable, or an arm's name.")
+    revision: str = Field(description="The revision's short hash.")
+    weight: int = Field(description="Its share in 1/10,000; all arms sum to 10,000.")
+
+
+class Pin(ApiModel):
+    """A revision without weight that conversations which began with it may still end with."""
+
+    revision: str = Field(description="The revision's short hash.")
+    until: Moment = Field(description="When the last of them must be over.")
+
+
+class Acknowledged(ApiModel):
+    """Which pods have loaded the payload."""
+
+    pods: int = Field(default=0, description="How many pods have loaded it.")
+    of: int = Field(default=0, description="How many ready pods there are.")
+    waiting_for: list[str] = Field(default_factory=list, description="Pods that have not (the first ten).")
+    at: Moment | None = Field(default=None, description="When the quorum had loaded it; unset until then.")
+
+
+class Delivered(ApiModel):
+    """What pods are told to serve. The ConfigMap is a pure function of this."""
+
+    sequence: int = Field(description="Grows by one at each change of the payload.")
+    exposure: int = Field(description="Grows by one at each change of weights; the label `step` of metrics.")
+    salt: str = Field(description="Mixed into the assignment; new for each candidate.")
+    arms: list[Arm] = Field(description="What is served, candidate first, stable last.")
+    pins: list[Pin] = Field(default_factory=list, description="Revisions that only pinned conversations get.")
+    changed_at: Moment = Field(description="When this was decided.")
+    written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
+    acknowledged: Acknowledged = Field(default_factory=Acknowledged, description="Which pods have loaded it.")
+
+
+class RevisionRef(ApiModel):
+    """A sealed prompt."""
+
+    revision: str = Field(description="The revision's short hash.")
+    since: Moment = Field(description="Since when it has this place.")
+
+
+class Progress(ApiModel):
+    """Where the strategy is."""
+
+    strategy: str = Field(description="The strategy's name.")
+    step: int = Field(default=0, description="The step in work, from 1; 0 before the first.")
+    steps: int = Field(default=0, description="How many steps there are.")
+    plan: str = Field(default="", description="A digest of the steps, by which an edit is noticed.")
+    since: Moment | None = Field(default=None, description="When the step's weight was loaded by the pods.")
+    held: float = Field(default=0.0, description="Seconds that this step's clock stood.")
+    held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
+
+
+class Candidate(ApiModel):
+    """The revision on trial."""
+
+    revision: str = Field(description="The revision's short hash.")
+    attempt: int = Field(default=1, description="1, or more after a retry.")
+    started_at: Moment = Field(description="When it became the candidate.")
+    held: float = Field(
+        default=0.0, description="Seconds paused or without metrics; the deadline waits for them."
+    )
+    progress: Progress = Field(description="Where the strategy is.")
+
+
+class MetricStatus(ApiModel):
+    """One metric's evidence, in words and numbers."""
+
+    name: str = Field(description="The metric's name.")
+    role: str = Field(description="Guard, Required or Observe.")
+    verdict: str = Field(description="Harmed, NonInferior, Inconclusive or NoData.")
+    candidate: str = Field(default="", description="The candidate's value.")
+    stable: str = Field(default="", description="Stable's value over the same windows.")
+    difference: str = Field(default="", description="Candidate minus stable, with its confidence sequence.")
+    samples: int = Field(default=0, description="Answers of the candidate that were compared.")
+    harm: str = Field(default="", description="Evidence for harm against its threshold: 3.1 of 20.")
+    non_inferiority: str = Field(
+        default="", description="Evidence for non-inferiority against its threshold."
+    )
+    message: str = Field(default="", description="What is missing or odd, in a sentence.")
+
+
+class AnalysisStatus(ApiModel):
+    """The comparison of candidate and stable."""
+
+    verdict: str = Field(default="NoData", description="Harmed, NonInferior, Inconclusive or NoData.")
+    harm: str = Field(default="", description="Combined evidence for harm against its threshold.")
+    through: Moment | None = Field(default=None, description="The end of the last window that was read.")
+    metrics: list[MetricStatus] = Field(default_factory=list, description="Each metric.")
+    unavailable_since: Moment | None = Field(default=None, description="Since when metrics cannot be read.")
+    unavailable: str = Field(default="", description="Why not.")
+    checkpoint: FreeObject | None = Field(
+        default=None,
+        description="The evidence so far, from which a restarted operator goes on. Not for people.",
+    )
+
+
+class Rollback(ApiModel):
+    """A rollback, and how fast it was."""
+
+    revision: str = Field(description="The revision that was rolled back.")
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field(description="Why, with the numbers.")
+    window_end: Moment | None = Field(default=None, description="The end of the window that decided.")
+    readable_at: Moment | None = Field(default=None, description="When that window's data had been read.")
+    decided_at: Moment = Field(description="When it was decided (and status written).")
+    written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
+    acknowledged_at: Moment | None = Field(default=None, description="When the last pod was back at stable.")
+    evidence: str = Field(default="", description="The ConfigMap that holds the windows it rests on.")
+
+
+class HistoryEntry(ApiModel):
+    """What became of an earlier revision."""
+
+    revision: str = Field(description="The revision's short hash.")
+    outcome: Outcome = Field(description="Promoted, RolledBack, Aborted or Superseded.")
+    reason: str = Field(default="", description="Why, in one word.")
+    started_at: Moment = Field(description="When it became the candidate.")
+    ended_at: Moment = Field(description="When that was over.")
+
+
+class CommandResult(ApiModel):
+    """What became of the last command."""
+
+    id: str = Field(description="The id it came with.")
+    verb: str = Field(description="What was asked.")
+    result: str = Field(description="Executed or Refused.")
+    message: str = Field(default="", description="What was done, or why not.")
+    at: Moment = Field(description="When.")
+
+
+class Pause(ApiModel):
+    """Why a rollout stands still."""
+
+    reason: str = Field(description="Command, MetricsUnavailable, Inconclusive or SampleRatioMismatch.")
+    message: str = Field(description="What it waits for, and how to go on.")
+    since: Moment = Field(description="Since when.")
+
+
+class RolloutStatus(ApiModel):
+    """What the operator knows and remembers of a rollout."""
+
+    observed_generation: int = Field(default=0, description="The generation of the spec this speaks of.")
+    phase: Phase = Field(default=Phase.PENDING, description="Where the rollout is.")
+    message: str = Field(default="", description="What it waits for and until when, in one sentence.")
+    step: str = Field(default="", description="The step, as 3/5.")
+    weight: str = Field(default="", description="The candidate's weight, as 25%.")
+    verdict: str = Field(default="", description="The analysis' verdict.")
+    stable_revision: str = Field(default="", description="The revision that has proven itself.")
+    candidate_revision: str = Field(default="", description="The revision on trial.")
+    stable: RevisionRef | None = Field(default=None, description="The revision that has proven itself.")
+    candidate: Candidate | None = Field(default=None, description="The revision on trial.")
+    rejected: Candidate | None = Field(
+        default=None,
+        description="The wanted revision, if it was rolled back or aborted: not tried again by itself.",
+    )
+    delivered: Delivered | None = Field(default=None, description="What pods are told to serve.")
+    pause: Pause | None = Field(default=None, description="Why it stands still, if it does.")
+    analysis: AnalysisStatus | None = Field(
+        default=None, description="The comparison of candidate and stable."
+    )
+    rollback: Rollback | None = Field(default=None, description="The last rollback.")
+    last_command: CommandResult | None = Field(default=None, description="What became of the last command.")
+    history: list[HistoryEntry] = Field(
+        default_factory=list, description="Earlier revisions, the latest first."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="For kubectl wait.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
