@@ -23,6 +23,8 @@ _SECONDS = {
     "h": Decimal(3600),
     "d": Decimal(86400),
 }
+#: Bounds every sum of a moment and a duration, so that no arithmetic on dates can overflow.
+_LONGEST = timedelta(days=3650)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -30,10 +32,9 @@ def parse_duration(text: str) -> timedelta:
     if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration; write for example 90s, 10m or 1h30m")
     seconds = sum(Decimal(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
-    try:
-        return timedelta(seconds=float(seconds))
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than any rollout; write at most a few years") from None
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is longer than any rollout; write at most {_LONGEST.days}d")
+    return timedelta(seconds=float(seconds))
 
 
 def format_duration(span: timedelta) -> str:

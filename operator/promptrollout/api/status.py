@@ -150,6 +150,9 @@ class AnalysisStatus(ApiModel):
         default=None,
         description="The evidence so far, from which a restarted operator goes on. Not for people.",
     )
+    checkpoint_through: Moment | None = Field(
+        default=None, description="The end of the last window in the checkpoint; later ones are read again."
+    )
 
 
 class Rollback(ApiModel):

@@ -1,0 +1,24 @@
+"""The state machine: `decide(spec, status, observations, now) -> Decision`. Pure, synchronous, total.
+
+- `observations`: what the shell saw; `decision`: what it shall do.
+- `decide`: the order in which the concerns get their say, and nothing else.
+- `delivering`, `commands`, `following`, `trial`, `settling`: one concern each.
+- `strategies`: one file each; the rest knows none by name.
+- `summary`: phase, message and conditions, derived once at the end.
+"""
+
+from promptrollout.rollout.decide import decide
+from promptrollout.rollout.decision import Decision, Note, Sampling
+from promptrollout.rollout.observations import Command, Comparison, LoadedPayload, Observations, PodsSeen
+
+__all__ = [
+    "Command",
+    "Comparison",
+    "Decision",
+    "LoadedPayload",
+    "Note",
+    "Observations",
+    "PodsSeen",
+    "Sampling",
+    "decide",
+]

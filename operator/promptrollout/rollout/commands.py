@@ -1,0 +1,123 @@
+"""What people ask for. Each id is executed once; what cannot be done is refused with the reason."""
+
+from collections.abc import Callable, Mapping
+
+from promptrollout.api.status import CommandResult, Outcome
+from promptrollout.rollout.ending import promote, roll_back
+from promptrollout.rollout.following import start_trial
+from promptrollout.rollout.strategies import Advance
+from promptrollout.rollout.trial import COMMAND, INCONCLUSIVE, advance, pause, view_of
+from promptrollout.rollout.turn import Turn
+
+
+class RefusedError(Exception):
+    """A command that makes no sense now; its text says why."""
+
+
+def obey(turn: Turn) -> None:
+    """Execute the command if its id is new; say what became of it in status.lastCommand."""
+    command = turn.seen.command
+    if command is None or not command.id:
+        return
+    last = turn.status.last_command
+    if last and (last.id, last.verb) == (command.id, command.verb):
+        return
+    try:
+        result, message = "Executed", _VERBS.get(command.verb, _unknown)(turn)
+        turn.note("CommandExecuted", f"{command.verb}: {message}")
+    except RefusedError as refusal:
+        result, message = "Refused", str(refusal)
+        turn.warn("CommandRefused", f"{command.verb}: {message}")
+    turn.set(
+        last_command=CommandResult(
+            id=command.id, verb=command.verb, result=result, message=message, at=turn.now
+        )
+    )
+
+
+def _unknown(turn: Turn) -> str:
+    verb = turn.seen.command.verb if turn.seen.command else ""
+    raise RefusedError(f"{verb!r} is no command; known are {', '.join(_VERBS)}")
+
+
+def _need_candidate(turn: Turn) -> str:
+    if turn.status.candidate is None:
+        raise RefusedError("there is no candidate on trial")
+    return turn.status.candidate.revision
+
+
+def _need_spec(turn: Turn) -> None:
+    if turn.spec is None or turn.seen.problems:
+        raise RefusedError("the spec is invalid (see status.message); mend it first")
+
+
+def _pause(turn: Turn) -> str:
+    revision = _need_candidate(turn)
+    if turn.status.pause and turn.status.pause.reason == COMMAND:
+        raise RefusedError("it is paused already")
+    turn.set(pause=None)
+    pause(turn, COMMAND, "paused by command; say resume, promote, promote-full or abort")
+    return f"revision {revision} stays at its weight; harm still rolls it back"
+
+
+def _resume(turn: Turn) -> str:
+    _need_candidate(turn)
+    paused, candidate = turn.status.pause, turn.status.candidate
+    if paused is None or candidate is None:
+        raise RefusedError("it is not paused")
+    turn.set(pause=None)
+    if paused.reason == INCONCLUSIVE:
+        # One more time of the same step; otherwise it would be undecided again at once.
+        again = candidate.progress.but(since=turn.now, held=0.0, held_since=None)
+        turn.set(candidate=candidate.but(progress=again))
+        return "the step's time starts anew"
+    return "it goes on where it stood"
+
+
+def _abort(turn: Turn) -> str:
+    revision = _need_candidate(turn)
+    roll_back(turn, "Aborted", "aborted by command", Outcome.ABORTED)
+    return f"revision {revision} is rolled back; it stays so until the spec changes or someone says retry"
+
+
+def _retry(turn: Turn) -> str:
+    _need_spec(turn)
+    rejected = turn.status.rejected
+    if rejected is None:
+        raise RefusedError("nothing was rolled back or aborted")
+    if rejected.revision != turn.seen.wanted:
+        raise RefusedError(f"the spec no longer wants revision {rejected.revision}")
+    start_trial(turn, rejected.revision, rejected.attempt + 1)
+    return f"revision {rejected.revision} starts again at step 1, attempt {rejected.attempt + 1}"
+
+
+def _promote(turn: Turn) -> str:
+    _need_candidate(turn)
+    _need_spec(turn)
+    strategy, delivered = turn.strategy, turn.status.delivered
+    if strategy is None or delivered is None:
+        raise RefusedError("the spec names no strategy")
+    if delivered.acknowledged.at is None:
+        raise RefusedError("the pods have not loaded the last change yet; try again when they have")
+    move = strategy.forced(view_of(turn))
+    if isinstance(move, Advance):
+        advance(turn, strategy, move)
+        return f"step {move.step}/{strategy.steps}"
+    promote(turn, "Command", "promoted by command from the last step")
+    return "promoted"
+
+
+def _promote_full(turn: Turn) -> str:
+    revision = _need_candidate(turn)
+    promote(turn, "Command", "promoted in full by command")
+    return f"revision {revision} is stable now"
+
+
+_VERBS: Mapping[str, Callable[[Turn], str]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "abort": _abort,
+    "retry": _retry,
+    "promote": _promote,
+    "promote-full": _promote_full,
+}

@@ -1,0 +1,71 @@
+"""One decision: the order in which the concerns get their say."""
+
+from datetime import datetime
+
+from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.status import RolloutStatus
+from promptrollout.rollout.commands import obey
+from promptrollout.rollout.comparing import record_comparison
+from promptrollout.rollout.decision import Decision, Sampling
+from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, observe_delivery
+from promptrollout.rollout.following import follow_prompt
+from promptrollout.rollout.observations import Observations
+from promptrollout.rollout.settling import settle
+from promptrollout.rollout.summary import summarise
+from promptrollout.rollout.trial import run_trial
+from promptrollout.rollout.turn import Turn
+
+
+def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, now: datetime) -> Decision:
+    """The whole next status and what else is wanted, from all that is known at `now` (UTC).
+
+    Total and deterministic: the same arguments give the same decision, and no argument makes it raise.
+    `spec` is None if it could not be read; `seen.problems` then says why. A spec that is invalid, or a
+    delivery that is blocked, leaves what is served as it is: only harm and commands still act.
+    """
+    turn = Turn(spec, status, seen, now)
+    observe_delivery(turn)
+    sound = spec is not None and not seen.problems and not seen.blocked
+    obey(turn)
+    if sound:
+        follow_prompt(turn)
+    if turn.status.candidate and (sound or _harmed(turn)):
+        run_trial(turn)
+    elif turn.status.candidate:
+        record_comparison(turn)
+    if turn.status.candidate is None:
+        settle(turn)
+    final = summarise(turn)
+    return Decision(
+        status=final,
+        notes=tuple(turn.notes),
+        sampling=_sampling(turn),
+        awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,
+        wake_at=turn.wake_at,
+    )
+
+
+def _harmed(turn: Turn) -> bool:
+    """Whether the evidence says harm: that counts also while the spec is invalid."""
+    comparison = turn.seen.comparison
+    return turn.spec is not None and comparison is not None and comparison.verdict == "Harmed"
+
+
+def _sampling(turn: Turn) -> Sampling | None:
+    candidate, stable, spec = turn.status.candidate, turn.status.stable, turn.spec
+    delivered, loaded_at = turn.status.delivered, acknowledged_at(turn)
+    if candidate is None or stable is None or spec is None or delivered is None:
+        return None
+    weight = candidate_weight(delivered)
+    if weight == 0 or not spec.analysis.metrics:
+        return None
+    return Sampling(
+        candidate=candidate.revision,
+        stable=stable.revision,
+        attempt=candidate.attempt,
+        exposure=delivered.exposure,
+        weight=weight,
+        since=loaded_at or delivered.changed_at,
+        interval=turn.span(spec.analysis.interval),
+        warm_up=turn.span(spec.analysis.warm_up),
+    )

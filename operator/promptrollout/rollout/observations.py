@@ -1,0 +1,89 @@
+"""What the shell saw before a decision. All of it is data: nothing here can be asked for more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from promptrollout.analysis import Verdict
+from promptrollout.api.problem import Problem
+from promptrollout.api.status import MetricStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asked for through the annotation `promptrollout.dev/command: "<verb>:<id>"`."""
+
+    verb: str
+    id: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Command":
+        """Split `<verb>:<id>`; a text without an id has itself as id, so that it still runs once only."""
+        verb, colon, name = text.strip().partition(":")
+        return cls(verb=verb.strip(), id=name.strip() if colon and name.strip() else text.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPayload:
+    """A pod's own word on what it serves (`promptrollout_loaded`), its hash already checked."""
+
+    sequence: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PodsSeen:
+    """The pods that serve the prompt, and what each says it has loaded.
+
+    `unavailable` is why that could not be found out, as a sentence; empty if it could.
+    """
+
+    ready: tuple[str, ...] = ()
+    loaded: Mapping[str, LoadedPayload] = field(default_factory=dict)
+    unavailable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The analysis' word on candidate and stable, up to the window that ended at `through`."""
+
+    verdict: Verdict
+    through: datetime
+    read_at: datetime
+    harm: str = ""
+    harm_reason: str = ""
+    samples: int = 0
+    metrics: tuple[MetricStatus, ...] = ()
+    outlook: str = ""
+    checkpoint: Mapping[str, object] | None = None
+    unreadable: str = ""
+    mismatch: str = ""
+    nothing_matched: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything one decision may depend on besides spec, status and the time.
+
+    Attributes:
+        uid: the object's uid; part of the salt.
+        generation: the generation of the spec.
+        wanted: the short hash of the wanted prompt, sealed; empty if `problems` say why there is none.
+        problems: what is wrong with the spec, or with what is to be delivered.
+        blocked: why nothing can be delivered at all (a foreign ConfigMap, a lost revision); empty if it can.
+        written: (sequence, moment) of the newest payload known to be in the ConfigMap.
+        pods: which pods there are and what they have loaded; None if not looked at this time.
+        comparison: what the analysis says; None if there is no window yet.
+        command: the command annotation, if there is one.
+    """
+
+    uid: str
+    generation: int
+    wanted: str = ""
+    problems: tuple[Problem, ...] = ()
+    blocked: str = ""
+    written: tuple[int, datetime] | None = None
+    pods: PodsSeen | None = None
+    comparison: Comparison | None = None
+    command: Command | None = None

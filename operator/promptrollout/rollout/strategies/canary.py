@@ -1,0 +1,85 @@
+"""Step the weight up; each step ends by time, by samples or by evidence, and the last one by evidence only."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from promptrollout.analysis import Verdict
+from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
+from promptrollout.api.spec import Canary, CanaryStep
+from promptrollout.rollout.strategies.base import Advance, Finish, Move, Stay, Undecided, View
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStrategy:
+    """`spec.strategy.canary`."""
+
+    spec: Canary
+    name: str = "canary"
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return len(self.spec.steps)
+
+    def digest(self) -> str:
+        """A digest of all that the steps say."""
+        text = json.dumps([step.to_wire() for step in self.spec.steps], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def relocate(self, weight: int) -> int:
+        """The last step whose weight is at most today's: the next one is the first above it.
+
+        A weight between two steps is served out under the rules of the lower one (below the first, of the
+        first), so that the edit itself raises nothing.
+        """
+        return sum(1 for step in self.spec.steps if parse_weight(step.weight) <= weight)
+
+    def next(self, view: View) -> Move:
+        """Stay until the step's conditions hold; then the next step, or the end."""
+        if view.weight == 0:
+            return self._to(1)
+        step = self.spec.steps[max(view.step, 1) - 1]
+        missing, left = _missing(step, view)
+        if missing:
+            overdue = step.timeout is not None and view.elapsed >= parse_duration(step.timeout)
+            message = f"{self._where(view)}: {missing}"
+            return Undecided(message) if overdue else Stay(message, left)
+        if view.compares and view.verdict is Verdict.NO_DATA:
+            return Stay(f"{self._where(view)}: no data of the candidate yet, so no step")
+        if view.step < self.steps:
+            return self._to(view.step + 1)
+        if view.verdict is Verdict.NON_INFERIOR:
+            return Finish("NonInferior", "every required metric is shown non-inferior")
+        lack = view.outlook or "no metric is compared, so nothing can be shown"
+        return Undecided(f"{self._where(view)}: the last step's time is over, but {lack}")
+
+    def forced(self, view: View) -> Advance | Finish:
+        """The next step at once; from the last, the end."""
+        if view.step < self.steps:
+            return self._to(view.step + 1)
+        return Finish("Command", "promoted by command from the last step")
+
+    def _to(self, step: int) -> Advance:
+        return Advance(step, parse_weight(self.spec.steps[step - 1].weight))
+
+    def _where(self, view: View) -> str:
+        return f"step {view.step}/{self.steps} at {format_weight(view.weight)}"
+
+
+def _missing(step: CanaryStep, view: View) -> tuple[str, timedelta | None]:
+    """What the step still lacks, as a phrase (empty: nothing), and when to look again at the latest."""
+    timeout = parse_duration(step.timeout) - view.elapsed if step.timeout else None
+    if step.duration and (left := parse_duration(step.duration) - view.elapsed) > timedelta(0):
+        said = f", {view.outlook}" if view.outlook else ""
+        return f"{format_duration(left)} left{said}", left
+    if step.min_samples and view.samples < step.min_samples:
+        return f"{view.samples} of {step.min_samples} candidate answers{_bound(timeout)}", timeout
+    if step.until == "Evidence" and view.verdict is not Verdict.NON_INFERIOR:
+        return f"{view.outlook or 'no evidence yet'}{_bound(timeout)}", timeout
+    return "", None
+
+
+def _bound(left: timedelta | None) -> str:
+    return f" (at most {format_duration(left)} more)" if left and left > timedelta(0) else ""

@@ -1,0 +1,31 @@
+"""Replace at once, as soon as the pods hold the new revision."""
+
+from dataclasses import dataclass
+
+from promptrollout.rollout.strategies.base import Advance, Finish, Move, View
+
+_FINISH = Finish("Immediate", "the strategy is immediate")
+
+
+@dataclass(frozen=True, slots=True)
+class ImmediateStrategy:
+    """No steps: delivered, then promoted."""
+
+    name: str = "immediate"
+    steps: int = 0
+
+    def digest(self) -> str:
+        """There is nothing to edit."""
+        return "immediate"
+
+    def relocate(self, weight: int) -> int:  # noqa: ARG002 - the protocol's signature
+        """There is only one place to be."""
+        return 0
+
+    def next(self, view: View) -> Move:  # noqa: ARG002 - the protocol's signature
+        """Promote."""
+        return _FINISH
+
+    def forced(self, view: View) -> Advance | Finish:  # noqa: ARG002 - the protocol's signature
+        """Promote."""
+        return _FINISH

@@ -1,0 +1,147 @@
+"""Phase, message, texts and conditions: derived once, at the end of a turn, from what was decided."""
+
+from promptrollout.api.quantities import format_weight
+from promptrollout.api.status import Condition, ConditionStatus, Phase, RolloutStatus
+from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, overdue
+from promptrollout.rollout.turn import Turn
+
+Facts = tuple[bool | None, str, str]
+
+
+def summarise(turn: Turn) -> RolloutStatus:
+    """The status as people read it."""
+    phase = _phase(turn)
+    message = _message(turn, phase)
+    status, candidate = turn.status, turn.status.candidate
+    turn.set(
+        observed_generation=turn.seen.generation,
+        phase=phase,
+        message=message,
+        step=f"{candidate.progress.step}/{candidate.progress.steps}" if candidate else "",
+        weight=format_weight(candidate_weight(status.delivered)) if candidate else "",
+        verdict=status.analysis.verdict if status.analysis else "",
+        stable_revision=status.stable.revision if status.stable else "",
+        candidate_revision=candidate.revision if candidate else "",
+    )
+    turn.set(conditions=_conditions(turn, phase, message))
+    return turn.status
+
+
+def _phase(turn: Turn) -> Phase:
+    status = turn.status
+    if turn.seen.problems or turn.seen.blocked or turn.spec is None:
+        return Phase.INVALID
+    loaded = acknowledged_at(turn) is not None
+    if status.rejected:
+        return Phase.DEGRADED if loaded or overdue(turn) else Phase.ROLLING_BACK
+    if status.candidate:
+        if status.pause:
+            return Phase.PAUSED
+        return Phase.PROGRESSING if candidate_weight(status.delivered) else Phase.DELIVERING
+    if status.stable is None:
+        return Phase.PENDING
+    return Phase.HEALTHY if loaded else Phase.DELIVERING
+
+
+def _message(turn: Turn, phase: Phase) -> str:
+    status = turn.status
+    if phase is Phase.INVALID:
+        return _invalid(turn)
+    if status.pause and phase is Phase.PAUSED:
+        return status.pause.message
+    if status.rejected and status.rollback:
+        back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
+        waiting = f" ({turn.waiting})" if turn.waiting else ""
+        return (
+            f"{back} revision {status.rejected.revision}: {status.rollback.message}{waiting}. "
+            "Change the prompt, or say retry"
+        )
+    if phase is Phase.HEALTHY and status.stable:
+        return f"revision {status.stable.revision} serves all"
+    return turn.waiting or f"step {status.step}"
+
+
+def _invalid(turn: Turn) -> str:
+    if turn.seen.blocked:
+        return turn.seen.blocked
+    said = [str(problem) for problem in turn.seen.problems[:3]]
+    more = len(turn.seen.problems) - len(said)
+    kept = " What is delivered stays as it is." if turn.status.stable else ""
+    return " | ".join(said) + (f" | and {more} more" if more else "") + "." + kept
+
+
+def _conditions(turn: Turn, phase: Phase, message: str) -> list[Condition]:
+    facts = {
+        "Healthy": _healthy(phase, message),
+        "Progressing": _progressing(phase, message),
+        "Delivered": _delivered(turn),
+        "MetricsAvailable": _metrics(turn),
+        "Paused": _paused(turn, phase),
+        "Valid": _valid(phase, message),
+    }
+    old = {c.type: c for c in turn.status.conditions}
+    ours = [_condition(turn, name, fact, old.get(name)) for name, fact in facts.items()]
+    return [*ours, *(c for c in turn.status.conditions if c.type not in facts)]
+
+
+def _condition(turn: Turn, name: str, fact: Facts, old: Condition | None) -> Condition:
+    truth, reason, message = fact
+    status = {True: ConditionStatus.TRUE, False: ConditionStatus.FALSE, None: ConditionStatus.UNKNOWN}[truth]
+    return Condition(
+        type=name,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=old.last_transition_time if old and old.status == status else turn.now,
+        observed_generation=turn.seen.generation,
+    )
+
+
+def _healthy(phase: Phase, message: str) -> Facts:
+    return phase is Phase.HEALTHY, phase.value, message
+
+
+def _progressing(phase: Phase, message: str) -> Facts:
+    moving = phase in {Phase.DELIVERING, Phase.PROGRESSING, Phase.ROLLING_BACK}
+    return moving, phase.value, message if moving else ""
+
+
+def _delivered(turn: Turn) -> Facts:
+    delivered = turn.status.delivered
+    if delivered is None:
+        return False, "NothingDelivered", "nothing is delivered yet"
+    seen = delivered.acknowledged
+    if seen.at is not None:
+        return (
+            True,
+            "Acknowledged",
+            f"{seen.pods} of {seen.of} pods have loaded sequence {delivered.sequence}",
+        )
+    if overdue(turn):
+        return False, "AcknowledgementOverdue", f"missing: {', '.join(seen.waiting_for) or 'the pods word'}"
+    return False, "AwaitingAcknowledgement", f"sequence {delivered.sequence} is not loaded by all pods yet"
+
+
+def _metrics(turn: Turn) -> Facts:
+    analysis = turn.status.analysis
+    if turn.status.candidate is None or analysis is None:
+        return None, "NotCompared", "there is nothing to compare now"
+    if analysis.unavailable_since is not None:
+        return False, "SourceError", analysis.unavailable
+    missing = turn.seen.comparison.nothing_matched if turn.seen.comparison else ""
+    if missing:
+        return False, "NoData", missing
+    return True, "Read", "the metrics can be read"
+
+
+def _paused(turn: Turn, phase: Phase) -> Facts:
+    pause = turn.status.pause
+    if pause and phase is Phase.PAUSED:
+        return True, pause.reason, pause.message
+    return False, "NotPaused", ""
+
+
+def _valid(phase: Phase, message: str) -> Facts:
+    if phase is Phase.INVALID:
+        return False, "Invalid", message
+    return True, "Valid", ""

@@ -1,0 +1,244 @@
+"""A candidate on trial: hold while blind, roll back on harm, otherwise do what the strategy says."""
+
+from datetime import datetime, timedelta
+
+from promptrollout.analysis import Verdict
+from promptrollout.api.quantities import format_weight
+from promptrollout.api.spec import OnInconclusive
+from promptrollout.api.status import Candidate, Pause, Progress
+from promptrollout.rollout.comparing import (
+    metrics_problem,
+    reading_behind,
+    record_comparison,
+    refresh_checkpoint,
+)
+from promptrollout.rollout.delivering import (
+    acknowledged_at,
+    arms_of,
+    candidate_weight,
+    describe_waiting,
+    overdue,
+    seconds,
+    serve,
+)
+from promptrollout.rollout.ending import promote, roll_back
+from promptrollout.rollout.strategies import Advance, Finish, Move, Strategy, Undecided, View
+from promptrollout.rollout.turn import Turn
+
+INCONCLUSIVE = "Inconclusive"
+COMMAND = "Command"
+METRICS = "MetricsUnavailable"
+MISMATCH = "SampleRatioMismatch"
+
+
+def run_trial(turn: Turn) -> None:
+    """One turn of a candidate's trial."""
+    candidate, spec, strategy = turn.status.candidate, turn.spec, turn.strategy
+    if candidate is None or spec is None or strategy is None:
+        return
+    record_comparison(turn)
+    seen = turn.seen.comparison
+    if seen and seen.verdict is Verdict.HARMED:
+        roll_back(turn, "Harmed", seen.harm_reason or "the evidence says that it harms")
+        return
+    _follow_edit(turn, strategy)
+    if _past_deadline(turn):
+        return
+    loaded_at = acknowledged_at(turn)
+    if loaded_at is None:
+        _await_pods(turn)
+        return
+    _start_clock(turn, loaded_at)
+    if _stands_still(turn):
+        return
+    _apply(turn, strategy, strategy.next(view_of(turn)))
+
+
+def view_of(turn: Turn) -> View:
+    """Where the trial stands, for the strategy."""
+    candidate, spec, seen = turn.status.candidate, turn.spec, turn.seen.comparison
+    if candidate is None or spec is None:
+        raise ValueError("there is no candidate on trial")
+    return View(
+        step=candidate.progress.step,
+        weight=candidate_weight(turn.status.delivered),
+        elapsed=_elapsed(candidate.progress, turn.now),
+        verdict=seen.verdict if seen else Verdict.NO_DATA,
+        samples=seen.samples if seen else 0,
+        compares=bool(spec.analysis.metrics),
+        outlook=seen.outlook if seen else "",
+    )
+
+
+def advance(turn: Turn, strategy: Strategy, to: Advance) -> None:
+    """Record the step and give the candidate its weight, in the same status."""
+    candidate, stable = turn.status.candidate, turn.status.stable
+    if candidate is None or stable is None:
+        return
+    progress = Progress(strategy=strategy.name, step=to.step, steps=strategy.steps, plan=strategy.digest())
+    turn.set(candidate=candidate.but(progress=progress), pause=None)
+    refresh_checkpoint(turn)
+    serve(turn, arms_of(stable.revision, candidate.revision, to.weight))
+    turn.wait(
+        f"step {to.step}/{strategy.steps} at {format_weight(to.weight)}: waiting for the pods to load it"
+    )
+    turn.note("StepStarted", f"step {to.step}/{strategy.steps}: candidate at {format_weight(to.weight)}")
+
+
+def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
+    if isinstance(move, Undecided):
+        _undecided(turn, strategy, move)
+        return
+    if turn.status.pause and turn.status.pause.reason == INCONCLUSIVE:
+        turn.set(pause=None)
+    # A step is never taken on what is known of the past only: first the windows since, then the step.
+    if isinstance(move, Advance | Finish) and (behind := reading_behind(turn)):
+        turn.wait(behind)
+    elif isinstance(move, Advance):
+        advance(turn, strategy, move)
+    elif isinstance(move, Finish):
+        promote(turn, move.reason, move.message)
+    else:
+        turn.wait(move.message, turn.now + move.left if move.left and move.left > timedelta(0) else None)
+
+
+def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
+    choice = turn.spec.analysis.on_inconclusive if turn.spec else OnInconclusive.HOLD
+    if choice is OnInconclusive.ROLLBACK:
+        roll_back(turn, INCONCLUSIVE, f"{move.message}; analysis.onInconclusive is Rollback")
+    elif behind := reading_behind(turn):
+        turn.wait(behind)
+    elif choice is OnInconclusive.PROMOTE:
+        forced = strategy.forced(view_of(turn))
+        turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
+        if isinstance(forced, Advance):
+            advance(turn, strategy, forced)
+        else:
+            promote(turn, INCONCLUSIVE, "not shown non-inferior, but analysis.onInconclusive is Promote")
+    else:
+        message = (
+            f"{move.message}. It goes on by itself when the evidence is enough; "
+            "or say promote, promote-full or abort"
+        )
+        pause(turn, INCONCLUSIVE, message)
+        turn.wait(message)
+
+
+def pause(turn: Turn, reason: str, message: str) -> None:
+    """Stand still for this reason; said once, since when is kept."""
+    old = turn.status.pause
+    if old and old.reason == reason:
+        turn.set(pause=old.but(message=message))
+        return
+    turn.set(pause=Pause(reason=reason, message=message, since=turn.now))
+    turn.warn("Paused", message)
+
+
+def _follow_edit(turn: Turn, strategy: Strategy) -> None:
+    """After an edit of the steps, go on where today's weight fits in; the edit itself raises nothing."""
+    candidate = turn.status.candidate
+    if candidate is None:
+        return
+    progress = candidate.progress
+    if (progress.strategy, progress.plan) == (strategy.name, strategy.digest()):
+        return
+    step = strategy.relocate(candidate_weight(turn.status.delivered))
+    changed = progress.but(strategy=strategy.name, step=step, steps=strategy.steps, plan=strategy.digest())
+    if step != progress.step and progress.since is not None:
+        changed = changed.but(since=turn.now, held=0.0)
+    turn.set(candidate=candidate.but(progress=changed))
+    turn.note("StepsEdited", f"the steps were edited; it goes on at step {step}/{strategy.steps}")
+
+
+def _past_deadline(turn: Turn) -> bool:
+    candidate, spec = turn.status.candidate, turn.spec
+    if candidate is None or spec is None or turn.status.pause or candidate.progress.held_since:
+        return False
+    deadline = candidate.started_at + turn.span(spec.progress_deadline) + timedelta(seconds=candidate.held)
+    if turn.now < deadline:
+        turn.wake(deadline)
+        return False
+    roll_back(
+        turn,
+        "ProgressDeadlineExceeded",
+        f"not promoted within spec.progressDeadline ({spec.progress_deadline}); it was waiting for: "
+        f"{turn.status.message or 'nothing yet'}",
+    )
+    return True
+
+
+def _await_pods(turn: Turn) -> None:
+    what = describe_waiting(turn)
+    late = overdue(turn)
+    if late:
+        what += f"; that is longer than delivery.acknowledge.timeout ({_timeout(turn)}): look at those pods"
+    turn.wait(what)
+    if turn.status.pause is None:
+        _hold_clock(turn, hold=False)
+
+
+def _timeout(turn: Turn) -> str:
+    return turn.spec.delivery.acknowledge.timeout if turn.spec else ""
+
+
+def _start_clock(turn: Turn, loaded_at: datetime) -> None:
+    candidate = turn.status.candidate
+    if candidate and candidate.progress.since is None:
+        turn.set(candidate=candidate.but(progress=candidate.progress.but(since=loaded_at)))
+
+
+def _stands_still(turn: Turn) -> bool:
+    """Pause, sample-ratio mismatch or blindness: the weight and the clock stand."""
+    problem = metrics_problem(turn)
+    paused = turn.status.pause
+    if turn.seen.comparison and turn.seen.comparison.mismatch:
+        pause(turn, MISMATCH, f"{turn.seen.comparison.mismatch}. Mend the assignment, then resume; or abort")
+    elif problem and _blind_too_long(turn):
+        pause(turn, METRICS, f"{problem}. It goes on by itself when they can be read; or abort")
+    elif paused and paused.reason == METRICS and not problem:
+        turn.set(pause=None)
+        turn.note("Resumed", "metrics can be read again")
+    paused = turn.status.pause
+    still = bool(problem) or (paused is not None and paused.reason != INCONCLUSIVE)
+    _hold_clock(turn, hold=still)
+    if still:
+        turn.wait(paused.message if paused else f"{_where(turn)}: held, {problem}")
+    return still
+
+
+def _blind_too_long(turn: Turn) -> bool:
+    analysis, spec = turn.status.analysis, turn.spec
+    if analysis is None or analysis.unavailable_since is None or spec is None:
+        return False
+    limit = analysis.unavailable_since + turn.span(spec.analysis.metrics_timeout)
+    if turn.now < limit:
+        turn.wake(limit)
+    return turn.now >= limit
+
+
+def _hold_clock(turn: Turn, *, hold: bool) -> None:
+    candidate = turn.status.candidate
+    if candidate is None:
+        return
+    progress = candidate.progress
+    if hold and progress.held_since is None:
+        turn.set(candidate=candidate.but(progress=progress.but(held_since=turn.now)))
+    elif not hold and progress.held_since is not None:
+        stood = seconds(turn.now - progress.held_since)
+        progress = progress.but(held=progress.held + stood, held_since=None)
+        turn.set(candidate=candidate.but(progress=progress, held=candidate.held + stood))
+
+
+def _elapsed(progress: Progress, now: datetime) -> timedelta:
+    if progress.since is None:
+        return timedelta(0)
+    until = progress.held_since or now
+    return max(until - progress.since - timedelta(seconds=progress.held), timedelta(0))
+
+
+def _where(turn: Turn) -> str:
+    candidate: Candidate | None = turn.status.candidate
+    if candidate is None:
+        return ""
+    weight = format_weight(candidate_weight(turn.status.delivered))
+    return f"step {candidate.progress.step}/{candidate.progress.steps} at {weight}"
