@@ -1,0 +1,70 @@
+"""Finds the programs of the control plane, building what is missing.
+
+Looked for, each program on its own, in this order: the folder `KUBEBUILDER_ASSETS`; the cache
+`$XDG_CACHE_HOME/promptrollout/<versions>/`; a Go build into that cache. An existing cluster is chosen in cluster.py.
+
+`python -m e2e.controlplane.binaries` does it and prints where they are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.controlplane.build import BuildError, Say, build
+from e2e.controlplane.programs import PROGRAMS, Program, cache_key
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Paths of the programs by name, `binaries["kubectl"]` say."""
+
+    paths: Mapping[str, Path]
+
+    def __getitem__(self, name: str) -> Path:
+        return self.paths[name]
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where built programs are kept; a folder for each combination of versions."""
+    base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "promptrollout" / cache_key()
+
+
+def locate(program: Program, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the program is, None when it has to be built."""
+    folders = [Path(assets) for assets in [environment.get("KUBEBUILDER_ASSETS")] if assets]
+    for folder in [*folders, cache_folder(environment)]:
+        candidate = folder / program.name
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    return None
+
+
+def find(names: Iterable[str] | None = None, say: Say = print) -> Binaries:
+    """The programs called `names` (default: all), built first where they are missing. Raises BuildError."""
+    chosen = {program.name for program in PROGRAMS} if names is None else set(names)
+    wanted = [program for program in PROGRAMS if program.name in chosen]
+    missing = [program for program in wanted if locate(program) is None]
+    if missing:
+        build(missing, cache_folder(), say)
+    paths = {program.name: locate(program) for program in wanted}
+    return Binaries({name: path for name, path in paths.items() if path is not None})
+
+
+def main() -> int:
+    try:
+        found = find(say=lambda line: print(line, flush=True))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for program in PROGRAMS:
+        print(f"{program.name:24} {program.version:10} {found[program.name]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
