@@ -12,7 +12,7 @@ from promptrollout.revision.templates import TemplateError, render_template
         ("mustache", "{{a}} {{{b}}} {{&c}} {{! d }} {{e.f}}", "abce", ""),
         ("mustache", "{{#items}}{{name}}{{.}}{{/items}}{{^empty}}{{x}}{{/empty}}", ["items", "empty", "x"], ["name"]),
         ("mustache", "{{a}}{{#s}}{{a}}{{/s}}", "as", ""),
-        ("jinja2", "{% for i in items %}{{ i }}{{ loop.index }}{% endfor %}{{ a.b }}{{ range(2) }}", ["items", "a"], ""),
+        ("jinja2", "{% for i in items %}{{ i }}{{loop.index}}{% endfor %}{{ a.b }}{{ range(2) }}", ["items", "a"], ""),
         ("jinja2", "{% set x = 1 %}{{ x }}{% if y %}{{ z | upper }}{% endif %}", "yz", ""),
         ("fstring", "{a} {{literal}} {b}", "ab", ""),
         ("none", "{{a}} {b} {% c %}", "", ""),
