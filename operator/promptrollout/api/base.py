@@ -1,12 +1,23 @@
 """What every model of the API shares."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    WithJsonSchema,
+    WrapSerializer,
+)
 from pydantic.alias_generators import to_camel
 
-from promptrollout.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN
+from promptrollout.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN, WEIGHT_PATTERN, parse_weight
 
 GROUP = "promptrollout.dev"
 VERSION = "v1alpha1"
@@ -32,18 +43,81 @@ class ApiModel(BaseModel):
         return self.model_copy(update=changes)
 
 
-def _to_rfc3339(moment: datetime) -> str:
+def to_rfc3339(moment: datetime) -> str:
+    """A moment as the API writes it: UTC, milliseconds, Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the moment is outside the calendar") from None
 
 
 #: A moment, UTC, with milliseconds on the wire (metav1.MicroTime's spirit: reaction times are measured).
 Moment = Annotated[
     datetime,
-    PlainSerializer(_to_rfc3339, return_type=str, when_used="json"),
+    AfterValidator(_in_utc),
+    PlainSerializer(to_rfc3339, return_type=str, when_used="json"),
     Field(json_schema_extra={"format": "date-time"}),
 ]
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=32)]
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=20)]
-DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-DnsName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-Weight = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+DnsLabel = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
+DnsName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=253)]
+
+
+def _readable_weight(value: object) -> object:
+    if isinstance(value, int | str):
+        parse_weight(value)
+        return value
+    raise ValueError("a weight is a whole number of per cent or a string such as '0.5%'")
+
+
+#: A share as its author writes it; `parse_weight` makes an integer in 1/10,000 of it.
+Weight = Annotated[
+    int | str,
+    BeforeValidator(_readable_weight),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maximum": 100,
+            "maxLength": 8,
+            "pattern": WEIGHT_PATTERN,
+        }
+    ),
+]
+
+
+# Text and lists of `status` are bounded in the schema only, and cut when they are written: a status that the API
+# server refuses would leave an object stuck, and a stored one must be readable however long it is.
+_T = TypeVar("_T")
+_WORD, _SENTENCE, _SOME, _MANY = 253, 8192, 32, 256
+
+
+def _cut_word(text: str) -> str:
+    return text if len(text) <= _WORD else text[: _WORD - 1] + "…"
+
+
+def _cut_sentence(text: str) -> str:
+    return text if len(text) <= _SENTENCE else text[: _SENTENCE - 1] + "…"
+
+
+def _first_some(items: list[object], write: SerializerFunctionWrapHandler) -> object:
+    return write(items[:_SOME])
+
+
+def _first_many(items: list[object], write: SerializerFunctionWrapHandler) -> object:
+    return write(items[:_MANY])
+
+
+Word = Annotated[str, PlainSerializer(_cut_word), Field(json_schema_extra={"maxLength": _WORD})]
+Sentence = Annotated[str, PlainSerializer(_cut_sentence), Field(json_schema_extra={"maxLength": _SENTENCE})]
+Some = Annotated[list[_T], WrapSerializer(_first_some), Field(json_schema_extra={"maxItems": _SOME})]
+Many = Annotated[list[_T], WrapSerializer(_first_many), Field(json_schema_extra={"maxItems": _MANY})]

@@ -3,9 +3,11 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
+from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
+from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.prompt import Prompt
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
@@ -13,13 +15,30 @@ LabelValue = Annotated[str, StringConstraints(max_length=63)]
 Selector = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
+class SelectorOperator(StrEnum):
+    """How a requirement compares a label with its values."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
 class SelectorRequirement(ApiModel):
     """One requirement on a label, as in any Kubernetes label selector."""
 
-    key: LabelKey = Field(description="The label's key.")
-    operator: Annotated[str, StringConstraints(pattern="^(In|NotIn|Exists|DoesNotExist)$")] = Field(
-        description="In, NotIn, Exists or DoesNotExist."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                f"(self.operator in ['In', 'NotIn']) == {filled('values')}",
+                "In and NotIn need values; Exists and DoesNotExist take none",
+                ".values",
+            )
+        )
     )
+
+    key: LabelKey = Field(description="The label's key.")
+    operator: SelectorOperator = Field(description="In, NotIn, Exists or DoesNotExist.")
     values: list[LabelValue] = Field(
         default_factory=list, max_length=64, description="The values for In and NotIn."
     )
@@ -27,6 +46,19 @@ class SelectorRequirement(ApiModel):
 
 class PodSelector(ApiModel):
     """Which pods serve the prompt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-map-type": "atomic",
+            **rules(
+                Rule(
+                    f"{filled('matchLabels')} || {filled('matchExpressions')}",
+                    "an empty podSelector would wait for every pod of the namespace; "
+                    "name a label, or leave podSelector out",
+                )
+            ),
+        }
+    )
 
     match_labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Labels that a pod must have."
@@ -119,12 +151,38 @@ class Assignment(ApiModel):
     )
 
 
+class Until(StrEnum):
+    """What a step waits for."""
+
+    EVIDENCE = "Evidence"
+
+
 class CanaryStep(ApiModel):
     """One step of a canary: a weight, and what must be so before the next."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.duration) || has(self.minSamples) || has(self.until)",
+                "nothing ends this step; give it a duration, minSamples or until: Evidence",
+            ),
+            Rule(
+                "!has(self.until) || has(self.timeout)",
+                "until: Evidence needs a timeout, the longest stay, such as 6h",
+                ".timeout",
+            ),
+            Rule(
+                "!has(self.timeout) || has(self.until) || has(self.minSamples)",
+                "timeout bounds until or minSamples, and this step has neither; use duration",
+                ".timeout",
+            ),
+        )
+    )
+
     weight: Weight = Field(description='The candidate\'s share of units: 5 is 5 %, "0.5%" half a per cent.')
     duration: Duration | None = Field(
-        default=None, description="How long to stay, from the moment the pods have loaded the weight."
+        default=None,
+        description="How long to stay (30m, 1h30m), from the moment the pods have loaded the weight.",
     )
     min_samples: int | None = Field(
         default=None,
@@ -132,7 +190,7 @@ class CanaryStep(ApiModel):
         le=1_000_000_000,
         description="Stay until the candidate has answered so many requests.",
     )
-    until: Annotated[str, StringConstraints(pattern="^Evidence$")] | None = Field(
+    until: Until | None = Field(
         default=None, description="Evidence: stay until the candidate is shown non-inferior, at most timeout."
     )
     timeout: Duration | None = Field(
@@ -141,10 +199,23 @@ class CanaryStep(ApiModel):
     )
 
 
+# A malformed weight counts as 100 here: the pattern has refused it already, with a better message.
+_PER_CENT = (
+    "type(s.weight) == int ? double(s.weight) : "
+    "(s.weight.matches('^[0-9]+([.][0-9]+)?%$') ? double(s.weight.replace('%', '')) : 100.0)"
+)
+_ASCENDING = f"self.map(s, {_PER_CENT}).isSorted()"
+
+
 class Canary(ApiModel):
     """Step the candidate's weight up; go on, hold or roll back on the evidence."""
 
-    steps: list[CanaryStep] = Field(min_length=1, max_length=64, description="The steps, weights ascending.")
+    steps: list[CanaryStep] = Field(
+        min_length=1,
+        max_length=64,
+        description="The steps, in order. Weights may stay equal from step to step, but not fall.",
+        json_schema_extra=rules(Rule(_ASCENDING, "weights must not fall from one step to the next")),
+    )
 
 
 class Immediate(ApiModel):
@@ -153,6 +224,16 @@ class Immediate(ApiModel):
 
 class Strategy(ApiModel):
     """How the new prompt takes over. Exactly one."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one(
+                present("canary"),
+                present("immediate"),
+                message="name exactly one strategy: canary or immediate",
+            )
+        )
+    )
 
     canary: Canary | None = Field(default=None, description="Step the weight up and compare on the way.")
     immediate: Immediate | None = Field(default=None, description="Replace at once, without a comparison.")
@@ -166,8 +247,18 @@ class MetricRole(StrEnum):
     OBSERVE = "Observe"
 
 
+_NAMES_REVISION = "must contain {{revision}}, or both revisions would be counted together"
+
+
 class EventCounters(ApiModel):
     """Two counters of one's own; their names and labels are free."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("self.bad.contains('{{revision}}')", f"bad {_NAMES_REVISION}", ".bad"),
+            Rule("self.total.contains('{{revision}}')", f"total {_NAMES_REVISION}", ".total"),
+        )
+    )
 
     bad: Selector = Field(
         description='A vector selector for the bad events, with {{revision}}: app_refusals_total{rev="{{revision}}"}.'
@@ -175,8 +266,31 @@ class EventCounters(ApiModel):
     total: Selector = Field(description="A vector selector for all events, with {{revision}} too.")
 
 
+SCORE_PRESET = "sdk/score"
+_IS_SCORE = f"(has(self.preset) && self.preset == '{SCORE_PRESET}')"
+
+
 class Metric(ApiModel):
     """One thing to compare."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one(
+                present("preset"), present("events"), message="a metric has either a preset or events, one of them"
+            ),
+            Rule(
+                f"!{_IS_SCORE} || has(self.score)",
+                "preset sdk/score needs score, the name under which the application reports it",
+                ".score",
+            ),
+            Rule(f"!has(self.score) || {_IS_SCORE}", "score goes with preset sdk/score only", ".score"),
+            Rule(
+                f"!{_IS_SCORE} || !(has(self.ratio) || has(self.promoteRatio))",
+                "scores are compared by margin and promoteMargin; a ratio applies to events",
+                ".ratio",
+            ),
+        )
+    )
 
     name: DnsLabel = Field(description="The metric's name, in status and reports.")
     preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=63)] | None = (
@@ -227,8 +341,22 @@ def _default_metrics() -> list[Metric]:
     return [Metric(name="errors", preset="sdk/errors")]
 
 
+class Correlation(ApiModel):
+    """How much the requests of one unit resemble each other, where that is known better than it can be measured."""
+
+    mean_requests_per_unit: Decimal = Field(
+        description="Requests of one unit (a conversation, say), on average; 1 means that requests are independent."
+    )
+    icc: Decimal = Field(
+        default="0.2", description="The intra-class correlation of one unit's requests, from 0 to 1."
+    )
+
+
 class Analysis(ApiModel):
     """How old and new are compared."""
+
+    # A policy may fill what the rollout leaves out, so the API server must not fill it before.
+    model_config = ConfigDict(json_schema_extra=DEFAULTS_BY_OPERATOR)
 
     source: DnsLabel = Field(
         default="default",
@@ -242,7 +370,10 @@ class Analysis(ApiModel):
         description="Windows that begin sooner than this after a weight was loaded do not count.",
     )
     metrics: list[Metric] = Field(
-        default_factory=_default_metrics, max_length=16, description="What is compared. Default: sdk/errors."
+        default_factory=_default_metrics,
+        max_length=16,
+        description="What is compared. Default: sdk/errors.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     on_inconclusive: OnInconclusive = Field(
         default=OnInconclusive.HOLD,
@@ -251,6 +382,13 @@ class Analysis(ApiModel):
     metrics_timeout: Duration = Field(
         default="15m",
         description="How long metrics may be unreadable before the rollout is Paused and says so.",
+    )
+    correlation: Correlation | None = Field(
+        default=None,
+        description=(
+            "Declares how much requests of one unit resemble each other. Default: measured from the SDK's cluster "
+            "counters, or a design effect of 4 where there are none."
+        ),
     )
     confidence: Decimal = Field(
         default="0.95",
@@ -268,6 +406,7 @@ class RolloutSpec(ApiModel):
     analysis: Analysis = Field(default_factory=Analysis, description="How old and new are compared.")
     progress_deadline: Duration = Field(
         default="72h",
+        json_schema_extra=DEFAULTS_BY_OPERATOR,
         description="The longest a rollout may take, pauses not counted; then it is rolled back.",
     )
     revision_history_limit: int = Field(

@@ -36,16 +36,18 @@ def record_comparison(turn: Turn) -> None:
         unavailable="",
     )
     stale = old.checkpoint_through is None or seen.through - old.checkpoint_through >= CHECKPOINT_AGE
-    if seen.checkpoint is not None and stale:
-        fresh = fresh.but(checkpoint=dict(seen.checkpoint), checkpoint_through=seen.through)
+    if seen.state is not None and stale:
+        fresh = fresh.but(checkpoint=seen.state.to_checkpoint(), checkpoint_through=seen.through)
     turn.set(analysis=fresh)
 
 
 def refresh_checkpoint(turn: Turn) -> None:
     """A new checkpoint now: at each change of weights, so that no stratum is ever split over a restart."""
     seen, analysis = turn.seen.comparison, turn.status.analysis
-    if seen and analysis and seen.checkpoint is not None and not seen.unreadable:
-        turn.set(analysis=analysis.but(checkpoint=dict(seen.checkpoint), checkpoint_through=seen.through))
+    if seen and analysis and seen.state is not None and not seen.unreadable:
+        turn.set(
+            analysis=analysis.but(checkpoint=seen.state.to_checkpoint(), checkpoint_through=seen.through)
+        )
 
 
 def metrics_problem(turn: Turn) -> str:

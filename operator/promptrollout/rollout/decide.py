@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from promptrollout.analysis import Verdict
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
 from promptrollout.rollout.commands import obey
@@ -48,7 +49,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
 def _harmed(turn: Turn) -> bool:
     """Whether the evidence says harm: that counts also while the spec is invalid."""
     comparison = turn.seen.comparison
-    return turn.spec is not None and comparison is not None and comparison.verdict == "Harmed"
+    return turn.spec is not None and comparison is not None and comparison.verdict is Verdict.Harmed
 
 
 def _sampling(turn: Turn) -> Sampling | None:

@@ -53,7 +53,10 @@ def remember(turn: Turn, candidate: Candidate, outcome: Outcome, reason: str = "
 
 def _first(turn: Turn) -> None:
     wanted = turn.seen.wanted
-    turn.set(stable=RevisionRef(revision=wanted, since=turn.now))
+    first = HistoryEntry(
+        revision=wanted, outcome=Outcome.PROMOTED, reason="First", started_at=turn.now, ended_at=turn.now
+    )
+    turn.set(stable=RevisionRef(revision=wanted, since=turn.now), history=[first])
     serve(turn, arms_of(wanted), salt_for(turn.seen.uid, "", wanted))
     turn.note("FirstRevision", f"revision {wanted} is the first and is delivered to all")
 

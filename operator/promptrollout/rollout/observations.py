@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from promptrollout.analysis import Verdict
+from promptrollout.analysis import Evidence, Verdict
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import MetricStatus
 
@@ -45,7 +45,19 @@ class PodsSeen:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The analysis' word on candidate and stable, up to the window that ended at `through`."""
+    """The analysis' word on candidate and stable, up to the window that ended at `through`.
+
+    Attributes:
+        read_at: when that window's data had been read.
+        harm: the combined evidence for harm against its threshold, as text; `harm_reason` with the numbers.
+        samples: the candidate's answers so far.
+        outlook: what is not shown yet, and how long it may take, as a phrase.
+        state: all of the evidence, for a checkpoint.
+        unreadable: why some metric cannot be read, as a phrase; empty if all can.
+        mismatch: how the sample ratio differs from the weights, as a sentence; empty if it does not.
+        nothing_matched: which selector matched nothing, as a sentence.
+        evidence: the ConfigMap that keeps the windows.
+    """
 
     verdict: Verdict
     through: datetime
@@ -55,7 +67,7 @@ class Comparison:
     samples: int = 0
     metrics: tuple[MetricStatus, ...] = ()
     outlook: str = ""
-    checkpoint: Mapping[str, object] | None = None
+    state: Evidence | None = None
     unreadable: str = ""
     mismatch: str = ""
     nothing_matched: str = ""

@@ -1,8 +1,9 @@
 """Phase, message, texts and conditions: derived once, at the end of a turn, from what was decided."""
 
 from promptrollout.api.quantities import format_weight
+from promptrollout.api.spec import AcknowledgeMode
 from promptrollout.api.status import Condition, ConditionStatus, Phase, RolloutStatus
-from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, overdue
+from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
 from promptrollout.rollout.turn import Turn
 
 Facts = tuple[bool | None, str, str]
@@ -110,16 +111,18 @@ def _delivered(turn: Turn) -> Facts:
     delivered = turn.status.delivered
     if delivered is None:
         return False, "NothingDelivered", "nothing is delivered yet"
-    seen = delivered.acknowledged
+    seen, sequence = delivered.acknowledged, delivered.sequence
+    if seen.at is not None and _assumes(turn):
+        return True, "Assumed", f"sequence {sequence} is assumed to be loaded: acknowledge.mode is None"
     if seen.at is not None:
-        return (
-            True,
-            "Acknowledged",
-            f"{seen.pods} of {seen.of} pods have loaded sequence {delivered.sequence}",
-        )
+        return True, "Acknowledged", f"{seen.pods} of {seen.of} pods have loaded sequence {sequence}"
     if overdue(turn):
-        return False, "AcknowledgementOverdue", f"missing: {', '.join(seen.waiting_for) or 'the pods word'}"
-    return False, "AwaitingAcknowledgement", f"sequence {delivered.sequence} is not loaded by all pods yet"
+        return False, "AcknowledgementOverdue", describe_waiting(turn)
+    return False, "AwaitingAcknowledgement", f"sequence {sequence} is not loaded by all pods yet"
+
+
+def _assumes(turn: Turn) -> bool:
+    return turn.spec is not None and turn.spec.delivery.acknowledge.mode is AcknowledgeMode.NONE
 
 
 def _metrics(turn: Turn) -> Facts:

@@ -38,7 +38,7 @@ def run_trial(turn: Turn) -> None:
         return
     record_comparison(turn)
     seen = turn.seen.comparison
-    if seen and seen.verdict is Verdict.HARMED:
+    if seen and seen.verdict is Verdict.Harmed:
         roll_back(turn, "Harmed", seen.harm_reason or "the evidence says that it harms")
         return
     _follow_edit(turn, strategy)
@@ -63,7 +63,7 @@ def view_of(turn: Turn) -> View:
         step=candidate.progress.step,
         weight=candidate_weight(turn.status.delivered),
         elapsed=_elapsed(candidate.progress, turn.now),
-        verdict=seen.verdict if seen else Verdict.NO_DATA,
+        verdict=seen.verdict if seen else Verdict.NoData,
         samples=seen.samples if seen else 0,
         compares=bool(spec.analysis.metrics),
         outlook=seen.outlook if seen else "",

@@ -46,11 +46,11 @@ class CanaryStrategy:
             overdue = step.timeout is not None and view.elapsed >= parse_duration(step.timeout)
             message = f"{self._where(view)}: {missing}"
             return Undecided(message) if overdue else Stay(message, left)
-        if view.compares and view.verdict is Verdict.NO_DATA:
+        if view.compares and view.verdict is Verdict.NoData:
             return Stay(f"{self._where(view)}: no data of the candidate yet, so no step")
         if view.step < self.steps:
             return self._to(view.step + 1)
-        if view.verdict is Verdict.NON_INFERIOR:
+        if view.verdict is Verdict.NonInferior:
             return Finish("NonInferior", "every required metric is shown non-inferior")
         lack = view.outlook or "no metric is compared, so nothing can be shown"
         return Undecided(f"{self._where(view)}: the last step's time is over, but {lack}")
@@ -76,7 +76,7 @@ def _missing(step: CanaryStep, view: View) -> tuple[str, timedelta | None]:
         return f"{format_duration(left)} left{said}", left
     if step.min_samples and view.samples < step.min_samples:
         return f"{view.samples} of {step.min_samples} candidate answers{_bound(timeout)}", timeout
-    if step.until == "Evidence" and view.verdict is not Verdict.NON_INFERIOR:
+    if step.until == "Evidence" and view.verdict is not Verdict.NonInferior:
         return f"{view.outlook or 'no evidence yet'}{_bound(timeout)}", timeout
     return "", None
 

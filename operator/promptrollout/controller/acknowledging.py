@@ -1,0 +1,197 @@
+"""Who has loaded what: pods are nudged after a write, and asked through their metrics until all have it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from promptrollout.api.spec import Delivery, DeliveryMode, PodSelector
+from promptrollout.cluster.errors import ClusterError
+from promptrollout.cluster.objects import LabelRequirement, LabelSelector, ObjectKey, PodView
+from promptrollout.cluster.protocol import Cluster
+from promptrollout.delivery import Payload
+from promptrollout.rollout import LoadedPayload, PodsSeen
+from promptrollout.sources.protocol import LoadedBy, MetricSource, SourceError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Awaited:
+    """A payload that pods have yet to load."""
+
+    key: ObjectKey
+    source: str
+    config_map: str
+    delivery: Delivery
+    payload: Payload
+    nudges: int = 0
+    nudged_at: datetime | None = None
+    pods: tuple[PodView, ...] = field(default=())
+
+
+class Acknowledgements:
+    """Follows deliveries until the pods have loaded them.
+
+    Args:
+        sources: the configured metric sources by name.
+        news: called with a key and what its pods say, when that has changed.
+        default_mode: how changes reach the pods where the spec does not say.
+        again: seconds after which a pod that has not answered is nudged again (two scrapes: a nudge can
+            overtake kubelet's own copy of the ConfigMap).
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        sources: Mapping[str, MetricSource],
+        news: Callable[[ObjectKey, PodsSeen], None],
+        clock: Callable[[], datetime],
+        *,
+        default_mode: DeliveryMode,
+        again: float,
+    ) -> None:
+        self._cluster = cluster
+        self._sources = sources
+        self._news = news
+        self._clock = clock
+        self._default_mode = default_mode
+        self._again = again
+        self._awaited: dict[ObjectKey, Awaited] = {}
+        self._said: dict[ObjectKey, PodsSeen] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def awaited(self) -> int:
+        """How many deliveries are not loaded by all pods yet."""
+        return len(self._awaited)
+
+    async def follow(self, awaited: Awaited, *, written: bool) -> None:
+        """Wait for this payload from now on; `written`: it has just been written, so nudge now."""
+        old = self._awaited.get(awaited.key)
+        if old is not None and old.payload.hash == awaited.payload.hash and not written:
+            old.delivery, old.source = awaited.delivery, awaited.source
+            return
+        self._awaited[awaited.key] = awaited
+        self._said.pop(awaited.key, None)
+        try:
+            await self._nudge(awaited)
+        except ClusterError as error:
+            log.warning("%s: pods cannot be nudged now: %s", awaited.key, error)
+        self._changed.set()
+
+    def leave(self, key: ObjectKey) -> None:
+        """All have it, or the rollout is gone."""
+        self._awaited.pop(key, None)
+        self._said.pop(key, None)
+
+    async def run(self, every: float) -> None:
+        """Ask for ever, every so many seconds, while anything is awaited."""
+        while True:
+            if not self._awaited:
+                self._changed.clear()
+                await self._changed.wait()
+            await self.ask()
+            await asyncio.sleep(every)
+
+    async def ask(self) -> None:
+        """Ask once: the pods that there are, and what they say; one question to each source."""
+        waiting = list(self._awaited.values())
+        by_source: dict[str, list[Awaited]] = {}
+        for awaited in waiting:
+            by_source.setdefault(awaited.source, []).append(awaited)
+        await asyncio.gather(*(self._ask_source(name, some) for name, some in by_source.items()))
+
+    async def _ask_source(self, name: str, waiting: list[Awaited]) -> None:
+        source = self._sources.get(name)
+        if source is None:
+            answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError = {}
+        else:
+            answers = await source.acknowledgements([str(awaited.key) for awaited in waiting])
+        await asyncio.gather(*(self._look(awaited, answers) for awaited in waiting))
+
+    async def _look(
+        self, awaited: Awaited, answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError
+    ) -> None:
+        try:
+            awaited.pods = await self._pods(awaited)
+        except (ClusterError, ValueError) as error:
+            self._say(awaited, PodsSeen(unavailable=str(error)))
+            return
+        if isinstance(answers, SourceError):
+            self._say(awaited, PodsSeen(tuple(p.name for p in awaited.pods), unavailable=answers.message))
+            return
+        loaded = loaded_payloads(awaited.pods, answers.get(str(awaited.key), ()), awaited.payload)
+        self._say(awaited, PodsSeen(tuple(pod.name for pod in awaited.pods), loaded))
+        await self._nudge_again(awaited, loaded)
+
+    def _say(self, awaited: Awaited, seen: PodsSeen) -> None:
+        if self._awaited.get(awaited.key) is awaited and self._said.get(awaited.key) != seen:
+            self._said[awaited.key] = seen
+            self._news(awaited.key, seen)
+
+    async def _pods(self, awaited: Awaited) -> tuple[PodView, ...]:
+        """The pods that serve: ready, and neither ending nor ended."""
+        wanted = awaited.delivery.pod_selector
+        pods = await self._cluster.pods(
+            awaited.key.namespace,
+            selector_of(wanted) if wanted else None,
+            mounting=None if wanted else awaited.config_map,
+        )
+        return tuple(pod for pod in pods if pod.ready and not pod.terminating and not pod.finished)
+
+    async def _nudge(self, awaited: Awaited) -> None:
+        if (awaited.delivery.mode or self._default_mode) is not DeliveryMode.NUDGE:
+            return
+        awaited.pods = await self._pods(awaited)
+        await self._touch(awaited, awaited.pods)
+
+    async def _nudge_again(self, awaited: Awaited, loaded: Mapping[str, LoadedPayload]) -> None:
+        last = awaited.nudged_at
+        if last is None or (self._clock() - last).total_seconds() < self._again:
+            return
+        missing = [
+            pod
+            for pod in awaited.pods
+            if pod.name not in loaded or loaded[pod.name].sequence < awaited.payload.sequence
+        ]
+        await self._touch(awaited, missing)
+
+    async def _touch(self, awaited: Awaited, pods: Iterable[PodView]) -> None:
+        awaited.nudged_at = self._clock()
+        report = await self._cluster.nudge(pods, f"{awaited.payload.sequence}.{awaited.nudges}")
+        awaited.nudges += 1
+        for pod, error in (report.failed or {}).items():
+            log.warning("%s: pod %s cannot be nudged, kubelet's own pace holds: %s", awaited.key, pod, error)
+
+
+def loaded_payloads(
+    pods: Iterable[PodView], answers: Iterable[LoadedBy], payload: Payload
+) -> dict[str, LoadedPayload]:
+    """What each pod has loaded. Of a pod with several processes, the one that is furthest behind counts.
+
+    A word on the awaited sequence with another hash is no acknowledgement: that pod read something else.
+    """
+    by_name = {(pod.key.namespace, pod.name): pod.name for pod in pods}
+    by_ip = {pod.ip: pod.name for pod in pods if pod.ip}
+    loaded: dict[str, LoadedPayload] = {}
+    for answer in answers:
+        name = by_name.get((answer.namespace, answer.pod)) or by_ip.get(answer.instance.rpartition(":")[0])
+        if name is None:
+            continue
+        sound = answer.sequence != payload.sequence or answer.hash == payload.hash
+        at = datetime.fromtimestamp(answer.loaded_at, UTC)
+        word = LoadedPayload(answer.sequence if sound else -1, at)
+        old = loaded.get(name)
+        if old is None or (word.sequence, -at.timestamp()) < (old.sequence, -old.at.timestamp()):
+            loaded[name] = word
+    return loaded
+
+
+def selector_of(selector: PodSelector) -> LabelSelector:
+    """The API's selector as the cluster takes it."""
+    return LabelSelector(
+        dict(selector.match_labels),
+        tuple(LabelRequirement(r.key, r.operator, tuple(r.values)) for r in selector.match_expressions),
+    )

@@ -1,0 +1,135 @@
+"""Apply: first what a status will refer to, then the status, then the ConfigMap, then the nudge.
+
+Whatever dies in between is repaired by the next turn: the payload is a pure function of spec and status.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from promptrollout.cluster.errors import AlreadyExists, ClusterError
+from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject, ObjectKey
+from promptrollout.cluster.protocol import Cluster
+from promptrollout.controller.children import documents_in, payload_content, revision_content
+from promptrollout.controller.memory import Children, Entry
+from promptrollout.controller.parsed import Parsed
+from promptrollout.delivery import render
+from promptrollout.revision import Revision, seal
+from promptrollout.rollout import Decision
+from promptrollout.rollout.payload import config_map_name, payload_of
+
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    """Writes what was decided."""
+
+    def __init__(self, cluster: Cluster, clock: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+
+    async def apply(self, entry: Entry, parsed: Parsed, children: Children, decision: Decision) -> bool:
+        """Make the cluster what the decision says; whether the payload was written.
+
+        Raises:
+            Conflict: the rollout has changed since it was observed; nothing of the decision counts.
+            ClusterError: a write failed; the next turn does it again.
+        """
+        await self._keep_revisions(entry, parsed, children, decision)
+        entry.seen = await self._cluster.patch_status(entry.seen, decision.status.to_wire())
+        for note in decision.notes:
+            self._cluster.emit(entry.seen.ref, note.type, note.reason, note.message)
+            log.info("%s: %s: %s", entry.seen.key, note.reason, note.message)
+        written = await self._write_payload(entry, parsed, children, decision)
+        await self._trim_history(parsed, children, decision)
+        return written
+
+    async def _keep_revisions(
+        self, entry: Entry, parsed: Parsed, children: Children, decision: Decision
+    ) -> None:
+        """Every live revision has its immutable ConfigMap before a status names it; a deleted one comes back."""
+        if parsed.wanted is not None and not parsed.problems:
+            children.documents.setdefault(parsed.wanted.short, dict(parsed.wanted.document))
+        for short in _live(decision):
+            if short not in children.revisions and short in children.documents:
+                revision = seal(children.documents[short])
+                children.revisions[short] = await self._create_revision(entry, revision)
+
+    async def _create_revision(self, entry: Entry, revision: Revision) -> ConfigMapObject:
+        content = revision_content(entry.seen, revision)
+        try:
+            return await self._cluster.create_configmap(content)
+        except AlreadyExists:
+            return await self._adopt(entry, content, revision)
+
+    async def _adopt(self, entry: Entry, content: ConfigMapContent, revision: Revision) -> ConfigMapObject:
+        """One of that name is there: ours and whole is fine, ours and broken is made anew, another's is an error."""
+        found = await self._cluster.get_configmap(content.key)
+        if found is None:
+            return await self._cluster.create_configmap(content)
+        if not found.controlled_by(entry.seen.uid):
+            raise ClusterError(
+                f"create ConfigMap {content.key}", "one of that name belongs to another; delete it"
+            )
+        if found.immutable and revision.short in documents_in(found.data):
+            return found
+        await self._cluster.delete_configmap(found)
+        return await self._cluster.create_configmap(content)
+
+    async def _write_payload(
+        self, entry: Entry, parsed: Parsed, children: Children, decision: Decision
+    ) -> bool:
+        key, delivered = entry.seen.key, decision.status.delivered
+        if parsed.spec is None or delivered is None or _blocked(entry, children):
+            return False
+        payload = payload_of(str(key), parsed.spec, decision.status)
+        if payload is None or any(short not in children.documents for short in payload.revisions):
+            return False
+        data = render(payload, children.documents)
+        content = payload_content(entry.seen, config_map_name(key.name, parsed.spec), data)
+        before = children.payload
+        if before is None:
+            children.payload = await self._cluster.create_configmap(content)
+        else:
+            children.payload = await self._cluster.update_configmap(before, content)
+        if before is not None and children.payload.resource_version == before.resource_version:
+            return False
+        repaired = entry.written is not None and entry.written[0] == delivered.sequence
+        entry.written = (delivered.sequence, self._clock())
+        if repaired:
+            what = "was deleted" if before is None else "had been changed"
+            self._cluster.emit(
+                entry.seen.ref,
+                "Warning",
+                "PayloadRepaired",
+                f"ConfigMap {content.key} {what} and is restored",
+            )
+        return True
+
+    async def _trim_history(self, parsed: Parsed, children: Children, decision: Decision) -> None:
+        """Delete revision ConfigMaps that neither are served nor stand in the history any more."""
+        if parsed.spec is None or parsed.wanted is None:
+            return
+        keep = {entry.revision for entry in decision.status.history} | _live(decision) | {parsed.wanted.short}
+        for short in sorted(children.revisions.keys() - keep):
+            await self._cluster.delete_configmap(children.revisions[short])
+            del children.revisions[short]
+            children.documents.pop(short, None)
+
+
+def _live(decision: Decision) -> set[str]:
+    delivered = decision.status.delivered
+    if delivered is None:
+        return set()
+    return {arm.revision for arm in delivered.arms} | {pin.revision for pin in delivered.pins}
+
+
+def _blocked(entry: Entry, children: Children) -> bool:
+    return children.payload is not None and not children.payload.controlled_by(entry.seen.uid)
+
+
+def payload_key(entry: Entry, parsed: Parsed) -> ObjectKey | None:
+    """The ConfigMap that pods mount; None while the spec cannot be read."""
+    if parsed.spec is None:
+        return None
+    return ObjectKey(entry.seen.key.namespace, config_map_name(entry.seen.key.name, parsed.spec))

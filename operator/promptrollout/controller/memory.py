@@ -1,0 +1,83 @@
+"""What the operator keeps in memory of each rollout.
+
+Nothing here is needed to be right after a restart: all of it is read again from the cluster, from status and
+from Prometheus.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
+from promptrollout.controller.parsed import Parsed
+from promptrollout.rollout import Comparison, PodsSeen
+
+Document = dict[str, object]
+
+
+@dataclass(slots=True)
+class Children:
+    """The ConfigMaps of one rollout, as last seen.
+
+    Attributes:
+        payload: the one that pods mount; None if it is absent.
+        revisions: the immutable ones, by short hash.
+        documents: sealed prompts by short hash, from both.
+    """
+
+    payload: ConfigMapObject | None = None
+    revisions: dict[str, ConfigMapObject] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One rollout.
+
+    Attributes:
+        seen: the newest version known, the operator's own writes included.
+        parsed: what follows from its spec; of an older generation until it is looked at.
+        children: None until they have been read, or when one of them changed behind our back.
+        written: (sequence, moment) of the last payload known to be in the ConfigMap.
+        pods: what was last seen of the pods.
+        comparison: the analysis' last word on the trial (candidate, attempt) in `trial`.
+    """
+
+    seen: RolloutObject
+    parsed: Parsed | None = None
+    children: Children | None = None
+    written: tuple[int, datetime] | None = None
+    pods: PodsSeen | None = None
+    comparison: Comparison | None = None
+    trial: tuple[str, int] = ("", 0)
+
+
+@dataclass(slots=True)
+class Memory:
+    """All rollouts, by key."""
+
+    entries: dict[ObjectKey, Entry] = field(default_factory=dict)
+
+    def take(self, seen: RolloutObject) -> bool:
+        """Keep this version unless a newer one is known; whether it is news to the decision core.
+
+        The operator's own status writes come back as events: their version is known already, so they are no news.
+        """
+        entry = self.entries.get(seen.key)
+        if entry is None or entry.seen.uid != seen.uid:
+            self.entries[seen.key] = Entry(seen)
+            return True
+        if not _newer(seen.resource_version, entry.seen.resource_version):
+            return False
+        entry.seen = seen
+        return True
+
+    def forget(self, key: ObjectKey) -> None:
+        """The rollout is gone."""
+        self.entries.pop(key, None)
+
+
+def _newer(version: str, than: str) -> bool:
+    """Resource versions of one resource are ordered numbers (Kubernetes KEP-5504); others count as newer."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

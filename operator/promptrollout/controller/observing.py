@@ -1,0 +1,114 @@
+"""Observe: everything one decision may depend on, gathered from memory and, where that is empty, from the cluster."""
+
+from datetime import datetime
+
+from promptrollout.api.problem import Problem
+from promptrollout.api.status import RolloutStatus
+from promptrollout.cluster.objects import ObjectKey
+from promptrollout.cluster.protocol import Cluster
+from promptrollout.controller.children import ROLLOUT_LABEL, documents_in
+from promptrollout.controller.memory import Children, Entry
+from promptrollout.controller.parsed import Parsed
+from promptrollout.delivery import (
+    WHOLE,
+    ArmWeight,
+    Payload,
+    PayloadError,
+    PayloadTooLargeError,
+    parse,
+    render,
+)
+from promptrollout.rollout import Command, Observations
+from promptrollout.rollout.payload import config_map_name
+
+COMMAND_ANNOTATION = "promptrollout.dev/command"
+
+
+async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Children:
+    """The rollout's ConfigMaps: the payload by its name, revisions by label and owner."""
+    key, uid = entry.seen.key, entry.seen.uid
+    children = Children()
+    if parsed.spec is not None:
+        name = config_map_name(key.name, parsed.spec)
+        children.payload = await cluster.get_configmap(ObjectKey(key.namespace, name))
+    if children.payload is not None and children.payload.controlled_by(uid):
+        children.documents |= documents_in(children.payload.data)
+    async for found in cluster.list_configmaps(key.namespace, {ROLLOUT_LABEL: key.name}):
+        if not found.controlled_by(uid) or not found.immutable:
+            continue
+        documents = documents_in(found.data)
+        children.documents |= documents
+        children.revisions |= dict.fromkeys(documents, found)
+    return children
+
+
+def observe(
+    entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus, now: datetime
+) -> Observations:
+    """What `decide` is told."""
+    seen, candidate = entry.seen, status.candidate
+    entry.written = entry.written or _found_written(children, now)
+    command = seen.annotations.get(COMMAND_ANNOTATION)
+    same_trial = candidate is not None and entry.trial == (candidate.revision, candidate.attempt)
+    return Observations(
+        uid=seen.uid,
+        generation=seen.generation,
+        wanted=parsed.wanted.short if parsed.wanted and not parsed.problems else "",
+        problems=parsed.problems or _too_large(entry, parsed, children, status),
+        blocked=_blocked(entry, children, status),
+        written=entry.written,
+        pods=entry.pods,
+        comparison=entry.comparison if same_trial else None,
+        command=Command.parse(command) if command else None,
+    )
+
+
+def _found_written(children: Children, now: datetime) -> tuple[int, datetime] | None:
+    """After a restart: what the ConfigMap says of itself; when it was written is known as `now` at the latest."""
+    if children.payload is None:
+        return None
+    try:
+        return parse(children.payload.data).sequence, now
+    except PayloadError:
+        return None
+
+
+def _too_large(
+    entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus
+) -> tuple[Problem, ...]:
+    """Old and new must fit into one ConfigMap together, or the new one cannot be delivered at all."""
+    if parsed.spec is None or parsed.wanted is None or status.stable is None:
+        return ()
+    stable, wanted = status.stable.revision, parsed.wanted.short
+    if stable == wanted or stable not in children.documents:
+        return ()
+    arms = (ArmWeight("candidate", wanted, 0), ArmWeight("stable", stable, WHOLE))
+    payload = Payload(str(entry.seen.key), 1, 1, parsed.spec.assignment.unit, "0" * 16, arms)
+    try:
+        render(payload, {**children.documents, wanted: parsed.wanted.document})
+    except PayloadTooLargeError as error:
+        return (Problem("spec.prompt", f"old and new together are {error}", "shorten the prompt"),)
+    return ()
+
+
+def _blocked(entry: Entry, children: Children, status: RolloutStatus) -> str:
+    payload = children.payload
+    if payload is not None and not payload.controlled_by(entry.seen.uid):
+        return (
+            f"ConfigMap {payload.key} is not this rollout's own (another owner, or none), so it is not touched: "
+            "delete it, or name another in spec.delivery.configMapName"
+        )
+    if status.delivered is None:
+        return ""
+    live = {arm.revision for arm in status.delivered.arms} | {pin.revision for pin in status.delivered.pins}
+    known = set(children.documents)
+    if entry.parsed and entry.parsed.wanted:
+        known.add(entry.parsed.wanted.short)
+    lost = sorted(live - known)
+    if not lost:
+        return ""
+    return (
+        f"the text of revision {', '.join(lost)} is lost: neither its ConfigMap {entry.seen.key.name}-rev-{lost[0]} "
+        "nor the delivered copy exists. Weights stand. Restore that ConfigMap from a backup, or write that prompt "
+        "into spec.prompt again"
+    )

@@ -1,0 +1,188 @@
+"""The wheel: observe -> decide -> apply, for one rollout at a time."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from promptrollout.api.parse import parse_status
+from promptrollout.api.spec import DeliveryMode
+from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFound
+from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.cluster.protocol import Cluster
+from promptrollout.controller.acknowledging import Acknowledgements, Awaited
+from promptrollout.controller.applying import Applier
+from promptrollout.controller.memory import Children, Entry, Memory
+from promptrollout.controller.observing import observe, read_children
+from promptrollout.controller.parsed import Parsed, parse
+from promptrollout.controller.sampler import Sampler
+from promptrollout.delivery import seal_payload
+from promptrollout.rollout import Comparison, Decision, PodsSeen, decide
+from promptrollout.rollout.payload import config_map_name, payload_of
+from promptrollout.sources.protocol import MetricSource
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How patient the shell is, in seconds."""
+
+    default_mode: DeliveryMode = DeliveryMode.NUDGE
+    acknowledge_poll: float = 2.0
+    nudge_again: float = 30.0
+    settle: float = 1.0
+
+
+class Reconciler:
+    """Owns what is known of all rollouts, and turns the wheel for one at a time.
+
+    Args:
+        enqueue: puts a key on the work queue, to be handled at once.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        sources: Mapping[str, MetricSource],
+        enqueue: Callable[[ObjectKey], None],
+        tuning: Tuning,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.memory = Memory()
+        self._cluster = cluster
+        self._sources = frozenset(sources)
+        self._enqueue = enqueue
+        self._clock = clock
+        self._tuning = tuning
+        self._applier = Applier(cluster, clock)
+        self.sampler = Sampler(sources, self._compared, clock, tuning.settle)
+        self.acknowledgements = Acknowledgements(
+            cluster,
+            sources,
+            self._acknowledged,
+            clock,
+            default_mode=tuning.default_mode,
+            again=tuning.nudge_again,
+        )
+
+    # What the watches say.
+
+    def rollout_changed(self, seen: RolloutObject) -> None:
+        """A rollout was created or changed; the operator's own echoes are not news."""
+        if self.memory.take(seen):
+            self._enqueue(seen.key)
+
+    def rollout_gone(self, key: ObjectKey) -> None:
+        """A rollout was deleted; its ConfigMaps go by ownerReference."""
+        self.memory.forget(key)
+        self.sampler.leave(key)
+        self.acknowledgements.leave(key)
+
+    def configmap_changed(self, owner: ObjectKey, resource_version: str, name: str, *, gone: bool) -> None:
+        """A ConfigMap of ours changed; unless that was our own write, the rollout's are read again."""
+        entry = self.memory.entries.get(owner)
+        if entry is None or entry.children is None:
+            return
+        known = [entry.children.payload, *entry.children.revisions.values()]
+        mine = next((c for c in known if c is not None and c.key.name == name), None)
+        if (mine is None and gone) or (
+            mine is not None and not gone and mine.resource_version == resource_version
+        ):
+            return
+        entry.children = None
+        self._enqueue(owner)
+
+    # What the analysis and the pods say.
+
+    def _compared(self, key: ObjectKey, trial: tuple[str, int], comparison: Comparison) -> None:
+        if entry := self.memory.entries.get(key):
+            entry.comparison, entry.trial = comparison, trial
+            self._enqueue(key)
+
+    def _acknowledged(self, key: ObjectKey, pods: PodsSeen) -> None:
+        if entry := self.memory.entries.get(key):
+            entry.pods = pods
+            self._enqueue(key)
+
+    # The wheel.
+
+    async def handle(self, key: ObjectKey) -> datetime | None:
+        """One turn for one rollout; when to turn again at the latest.
+
+        Raises:
+            ClusterError: the cluster could not be read or written; turn again later.
+        """
+        entry = self.memory.entries.get(key)
+        if entry is None or entry.seen.deleted_at is not None:
+            self.rollout_gone(key)
+            return None
+        try:
+            return await self._turn(entry)
+        except (Conflict, NotFound) as news:
+            if isinstance(news, NamespaceTerminating):
+                return None
+            return await self._look_again(key)
+
+    async def _turn(self, entry: Entry) -> datetime | None:
+        parsed = self._parsed(entry)
+        if entry.children is None:
+            entry.children = await read_children(self._cluster, entry, parsed)
+        children, status, now = entry.children, parse_status(entry.seen.status), self._clock()
+        decision = decide(parsed.spec, status, observe(entry, parsed, children, status, now), now)
+        written = await self._applier.apply(entry, parsed, children, decision)
+        await self._follow(entry, parsed, children, decision, written=written)
+        return decision.wake_at
+
+    def _parsed(self, entry: Entry) -> Parsed:
+        parsed = entry.parsed
+        if parsed is None or (parsed.uid, parsed.generation) != (entry.seen.uid, entry.seen.generation):
+            before = parsed
+            parsed = entry.parsed = parse(entry.seen, self._sources)
+            if before and before.spec and parsed.spec and before.spec.delivery != parsed.spec.delivery:
+                entry.children = None
+        return parsed
+
+    async def _look_again(self, key: ObjectKey) -> datetime | None:
+        """What was observed is out of date: read it all again, and decide anew."""
+        fresh = await self._cluster.get_rollout(key)
+        if fresh is None:
+            self.rollout_gone(key)
+            return None
+        self.memory.take(fresh)
+        self.memory.entries[key].children = None
+        return self._clock()
+
+    async def _follow(
+        self, entry: Entry, parsed: Parsed, children: Children, decision: Decision, *, written: bool
+    ) -> None:
+        """Have the sampler and the pods' words follow what was decided."""
+        key, spec = entry.seen.key, parsed.spec
+        if decision.sampling and spec and parsed.planned:
+            analysis = decision.status.analysis
+            through = analysis.checkpoint_through if analysis else None
+            checkpoint = (
+                (analysis.checkpoint, through) if analysis and analysis.checkpoint and through else None
+            )
+            self.sampler.follow(key, spec.analysis.source, decision.sampling, parsed.planned, checkpoint)
+        elif decision.status.candidate is None:
+            self.sampler.leave(key)
+        if not decision.awaiting_pods:
+            self.acknowledgements.leave(key)
+            return
+        payload = payload_of(str(key), spec, decision.status) if spec else None
+        if spec is None or payload is None or any(r not in children.documents for r in payload.revisions):
+            return
+        sealed = seal_payload(payload, children.documents)
+        name = config_map_name(key.name, spec)
+        awaited = Awaited(key, spec.analysis.source, name, spec.delivery, sealed)
+        await self.acknowledgements.follow(awaited, written=written)
+
+    async def run_background(self) -> None:
+        """Sample and ask for acknowledgements, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.sampler.run(), name="sampler")
+            tasks.create_task(
+                self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
+            )

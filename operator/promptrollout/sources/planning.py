@@ -1,0 +1,163 @@
+"""From `spec.analysis` to what the analysis computes and what the source is asked. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from promptrollout.analysis import (
+    EVENT_MARGIN,
+    EVENT_PROMOTE_MARGIN,
+    HISTOGRAM_MARGIN,
+    SCORE_MARGIN,
+    AnalysisPlan,
+    Correlation,
+    DeltaMargin,
+    HistogramMargin,
+    LineMargin,
+    MetricOptions,
+    MetricPlan,
+    Role,
+    events_metric,
+    histogram_metric,
+    score_metric,
+)
+from promptrollout.api.problem import Problem
+from promptrollout.api.quantities import parse_decimal
+from promptrollout.api.spec import Analysis, Metric
+from promptrollout.sources.presets import PRESETS, Preset
+from promptrollout.sources.protocol import EventSelectors, MetricQuery
+from promptrollout.sources.selector import check_selector
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is to be computed, and what to ask for it; metric by metric in the same order."""
+
+    plan: AnalysisPlan
+    queries: tuple[MetricQuery, ...]
+
+
+def plan_of(analysis: Analysis) -> Planned | tuple[Problem, ...]:
+    """The plan and the queries of a spec's analysis, or what is wrong with it, by field path."""
+    problems: list[Problem] = []
+    plans: list[MetricPlan] = []
+    queries: list[MetricQuery] = []
+    for index, metric in enumerate(analysis.metrics):
+        path = f"spec.analysis.metrics[{index}]"
+        found = _check(metric, path)
+        if found:
+            problems += found
+            continue
+        try:
+            plans.append(_plan(metric, analysis))
+            queries.append(_query(metric, plans[-1]))
+        except ValueError as error:
+            problems.append(Problem(path, str(error), "correct the margin"))
+    if problems:
+        return tuple(problems)
+    try:
+        alpha = round(1.0 - parse_decimal(analysis.confidence), 12)
+        plan = AnalysisPlan(tuple(plans), alpha_rollback=alpha, alpha_promote=alpha)
+    except ValueError as error:
+        return (Problem("spec.analysis", str(error), 'write a confidence such as "0.95" and unique names'),)
+    return Planned(plan, tuple(queries))
+
+
+def _check(metric: Metric, path: str) -> list[Problem]:
+    if metric.events:
+        return [
+            Problem(f"{path}.events.{field}", problem, 'write one like app_errors_total{rev="{{revision}}"}')
+            for field, selector in (("bad", metric.events.bad), ("total", metric.events.total))
+            if (problem := check_selector(selector))
+        ]
+    preset = PRESETS.get(metric.preset or "")
+    if preset is None:
+        known = ", ".join(PRESETS)
+        return [
+            Problem(f"{path}.preset", f"{metric.preset!r} is not known", f"use one of {known}, or events")
+        ]
+    if preset.scored != bool(metric.score):
+        said = "needs the score's name" if preset.scored else "is no score"
+        return [Problem(f"{path}.score", f"{metric.preset} {said}", "set or remove metrics[].score")]
+    return []
+
+
+def _plan(metric: Metric, analysis: Analysis) -> MetricPlan:
+    preset = PRESETS.get(metric.preset or "")
+    build = _KINDS["events" if preset is None else _kind(preset)]
+    return build(metric, preset, _options(metric, analysis, preset))
+
+
+def _query(metric: Metric, plan: MetricPlan) -> MetricQuery:
+    events = metric.events
+    return MetricQuery(
+        name=metric.name,
+        preset="" if events else (metric.preset or ""),
+        score=metric.score or "",
+        edges=plan.edges,
+        events=EventSelectors(events.bad, events.total) if events else None,
+        correlated=plan.correlation == _measured(plan.correlation.units),
+    )
+
+
+def _kind(preset: Preset) -> str:
+    if preset.scored:
+        return "score"
+    return "histogram" if preset.edges else "events"
+
+
+def _options(metric: Metric, analysis: Analysis, preset: Preset | None) -> MetricOptions:
+    declared = analysis.correlation
+    if declared is not None:
+        correlation = Correlation.declared(
+            parse_decimal(declared.mean_requests_per_unit), parse_decimal(declared.icc)
+        )
+    elif preset is None:
+        correlation = Correlation.assumed()
+    else:
+        correlation = _measured(_kind(preset) == "events")
+    return MetricOptions(role=Role(metric.role.value), correlation=correlation, source=_source(metric))
+
+
+def _measured(units: bool) -> Correlation:  # noqa: FBT001 - private, named at each call by what it is
+    return Correlation.clusters(units=units)
+
+
+def _source(metric: Metric) -> str:
+    events = metric.events
+    return f"{events.bad}|{events.total}" if events else f"{metric.preset}|{metric.score or ''}"
+
+
+def _number(text: str | None, default: float) -> float:
+    return default if text is None else parse_decimal(text)
+
+
+def _events(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan:
+    harm, promote = EVENT_MARGIN, EVENT_PROMOTE_MARGIN
+    return events_metric(
+        metric.name,
+        LineMargin(_number(metric.ratio, harm.r), _number(metric.margin, harm.d)),
+        LineMargin(_number(metric.promote_ratio, promote.r), _number(metric.promote_margin, promote.d)),
+        options,
+    )
+
+
+def _score(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan:
+    harm = DeltaMargin(_number(metric.margin, SCORE_MARGIN.delta))
+    # A wider harm margin means a wider idea of harmless: promotion follows it unless it is set itself.
+    return score_metric(metric.name, harm, DeltaMargin(_number(metric.promote_margin, harm.delta)), options)
+
+
+def _histogram(metric: Metric, preset: Preset | None, options: MetricOptions) -> MetricPlan:
+    ridit, exceedance = HISTOGRAM_MARGIN.ridit, HISTOGRAM_MARGIN.exceedance
+    harm = HistogramMargin(_number(metric.margin, ridit), _number(metric.ratio, exceedance))
+    promote = HistogramMargin(
+        _number(metric.promote_margin, harm.ridit), _number(metric.promote_ratio, harm.exceedance)
+    )
+    return histogram_metric(metric.name, preset.edges if preset else (), harm, promote, options)
+
+
+_KINDS: Mapping[str, Callable[[Metric, Preset | None, MetricOptions], MetricPlan]] = {
+    "events": _events,
+    "score": _score,
+    "histogram": _histogram,
+}

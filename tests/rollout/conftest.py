@@ -1,0 +1,179 @@
+"""A rollout told as a story: what people and pods do, and what `decide` makes of it, in virtual time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from promptrollout.analysis import Verdict
+from promptrollout.api.problem import Problem
+from promptrollout.api.quantities import parse_duration
+from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.status import RolloutStatus
+from promptrollout.rollout import Command, Comparison, LoadedPayload, Observations, PodsSeen, decide
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+STEPS = [
+    {"weight": 1, "duration": "10m"},
+    {"weight": 25, "until": "Evidence", "timeout": "6h"},
+    {"weight": 50, "duration": "1h"},
+]
+
+
+def spec_with(**changes):
+    raw = {
+        "prompt": {"inline": {"text": "unused: the story names revisions itself"}},
+        "strategy": {"canary": {"steps": STEPS}},
+    }
+    return RolloutSpec.model_validate({**raw, **changes})
+
+
+class Story:
+    """Spec, status, pods and clock of one rollout."""
+
+    def __init__(self, **spec):
+        self.spec = spec_with(**spec)
+        self.status = RolloutStatus()
+        self.now = START
+        self.pods = ("pod-a", "pod-b")
+        self.loaded = {}
+        self.wanted = "aaaa000000"
+        self.generation = 1
+        self.problems = ()
+        self.blocked = ""
+        self.command = None
+        self.comparison = None
+        self.decisions = []
+
+    # what happens
+
+    def wants(self, revision):
+        self.wanted, self.generation = revision, self.generation + 1
+        return self.turn()
+
+    def edits(self, **spec):
+        self.spec, self.generation = spec_with(**spec), self.generation + 1
+        return self.turn()
+
+    def says(self, verb, name=None):
+        self.command = Command(verb, name or f"{verb}-{len(self.decisions)}")
+        return self.turn()
+
+    def after(self, span):
+        self.now += parse_duration(span)
+        if self.comparison and not self.comparison.unreadable:
+            self.comparison = replace(self.comparison, through=self.now, read_at=self.now)
+        return self.turn()
+
+    def pods_load(self, *names):
+        sequence = self.status.delivered.sequence
+        for name in names or self.pods:
+            self.loaded[name] = LoadedPayload(sequence, self.now)
+        return self.turn()
+
+    def evidence(self, verdict=Verdict.Inconclusive, **facts):
+        fixed = {"samples": 1000, "outlook": "errors not yet shown non-inferior"}
+        self.comparison = Comparison(verdict, self.now, self.now, **{**fixed, **facts})
+        return self.turn()
+
+    def metrics_fail(self, why="Prometheus does not answer"):
+        self.comparison = Comparison(Verdict.Inconclusive, self.now, self.now, unreadable=why)
+        return self.turn()
+
+    def is_invalid(self, path="spec.prompt", message="is wrong", cure="mend it"):
+        self.problems = (Problem(path, message, cure),)
+        return self.turn()
+
+    # what follows
+
+    def turn(self):
+        """Decide until nothing changes any more at this moment, as the shell does."""
+        for _ in range(20):
+            before = self.status
+            self._once()
+            if self.status == before:
+                return self
+        raise AssertionError(f"no rest at {self.now}: {self.status}")
+
+    def _once(self):
+        delivered = self.status.delivered
+        seen = Observations(
+            uid="uid-1",
+            generation=self.generation,
+            wanted="" if self.problems else self.wanted,
+            problems=self.problems,
+            blocked=self.blocked,
+            written=(delivered.sequence, delivered.written_at or self.now) if delivered else None,
+            pods=PodsSeen(self.pods, dict(self.loaded)),
+            comparison=self.comparison if self.status.candidate else None,
+            command=self.command,
+        )
+        decision = decide(self.spec, self.status, seen, self.now)
+        again = decide(self.spec, self.status, seen, self.now)
+        assert again == decision, "the same arguments give the same decision"
+        if not decision.status.candidate or not self.status.candidate:
+            self.comparison = None
+        self.status = decision.status
+        self.decisions.append(decision)
+
+    # what is seen
+
+    @property
+    def phase(self):
+        return self.status.phase.value
+
+    @property
+    def weights(self):
+        return {arm.name: arm.weight for arm in self.status.delivered.arms}
+
+    @property
+    def served(self):
+        return {arm.revision: arm.weight for arm in self.status.delivered.arms}
+
+    @property
+    def reasons(self):
+        return [note.reason for decision in self.decisions for note in decision.notes]
+
+    def condition(self, name):
+        return next(c for c in self.status.conditions if c.type == name)
+
+    @property
+    def wakes_in(self):
+        at = self.decisions[-1].wake_at
+        return None if at is None else at - self.now
+
+
+@pytest.fixture
+def story():
+    return Story
+
+
+@pytest.fixture
+def healthy():
+    """A rollout whose first revision is served by all."""
+
+    def make(**spec):
+        told = Story(**spec)
+        return told.turn().pods_load()
+
+    return make
+
+
+@pytest.fixture
+def at_step():
+    """A trial whose candidate has been loaded at the given step."""
+
+    def make(step=1, **spec):
+        told = Story(**spec)
+        told.turn().pods_load().wants("bbbb000000").pods_load().pods_load()
+        for _ in range(step - 1):
+            told.evidence(Verdict.Inconclusive).says("promote").pods_load()
+        told.command = None
+        return told
+
+    return make
+
+
+@pytest.fixture
+def minutes():
+    return lambda n: timedelta(minutes=n)
