@@ -1,0 +1,198 @@
+"""Which prompt one request gets, and what is counted for it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from promptrollout_sdk.counting import ArmSeries
+from promptrollout_sdk.hashing import cluster_of
+from promptrollout_sdk.pins import Pin, Token
+from promptrollout_sdk.prompt import Message, Part
+from promptrollout_sdk.request import Request
+
+if TYPE_CHECKING:
+    from promptrollout_sdk.rollout import PromptRollout
+    from promptrollout_sdk.serving import Served
+
+R = TypeVar("R")
+
+_NO_VALUES: Mapping[str, object] = {}
+
+
+class Assignment:
+    """The prompt for one request of one unit.
+
+    `unit` is the unit's id, drawn at random when none was given (`unit_given` is False then). `pinned` says that
+    a pin decided. What it hands out are copies.
+    """
+
+    __slots__ = ("_cluster", "_seen", "pinned", "render_failed", "rollout", "served", "unit", "unit_given")
+
+    def __init__(
+        self,
+        rollout: PromptRollout,
+        served: Served,
+        unit: str,
+        unit_given: bool,  # noqa: FBT001 - one object a request: positional arguments are cheaper
+        pin: Pin | None = None,
+    ) -> None:
+        self.rollout = rollout
+        self.served = served
+        self.unit = unit
+        self.unit_given = unit_given
+        self.pinned = pin is not None
+        self.render_failed = False
+        self._seen = pin.events if pin else ()
+        self._cluster = -1
+
+    # What to send -----------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str:
+        """The model's name; empty if the prompt names none."""
+        return self.served.prompt.model
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The model's parameters, for `**a.parameters`."""
+        return copy.deepcopy(dict(self.served.prompt.parameters))
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Whatever else the revision holds: an index name, a retrieval depth."""
+        return copy.deepcopy(dict(self.served.prompt.extra))
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages' templates, for rendering of one's own."""
+        return self.served.prompt.main.messages
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """Tool definitions in the provider's format."""
+        return self.served.prompt.main.tools
+
+    @property
+    def response_format(self) -> dict[str, Any] | None:
+        """The wanted form of the answer in the provider's format."""
+        return self.served.prompt.main.response_format
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """The parts by name; a single prompt is the part `default`."""
+        return self.served.prompt.parts
+
+    def render(
+        self, values: Mapping[str, object] = _NO_VALUES, /, *, part: str = "", **variables: object
+    ) -> list[Message]:
+        """The messages with the variables filled in; a text prompt is one user message.
+
+        A missing value becomes empty and is reported once. A template that fails with these values is counted as
+        the revision's error, and the stable prompt is rendered instead.
+        """
+        return self._render(Part.render, {**values, **variables}, part)
+
+    def render_text(
+        self, values: Mapping[str, object] = _NO_VALUES, /, *, part: str = "", **variables: object
+    ) -> str:
+        """The same as one text."""
+        return self._render(Part.render_text, {**values, **variables}, part)
+
+    # Who decided ------------------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> str:
+        """The revision's short hash; `default` when the prompt comes from the code."""
+        return self.served.series.key.revision
+
+    @property
+    def arm(self) -> str:
+        """candidate, stable, or an arm's name."""
+        return self.served.series.key.arm
+
+    @property
+    def exposure(self) -> int:
+        """The exposure in which the unit was assigned: the label `step`."""
+        return self.served.exposure
+
+    @property
+    def series(self) -> ArmSeries:
+        """The bound metrics."""
+        return self.served.series
+
+    @property
+    def cluster(self) -> int:
+        """The unit's cluster, 0 … 15."""
+        if self._cluster < 0:
+            self._cluster = cluster_of(self.unit)
+        return self._cluster
+
+    @property
+    def pin(self) -> str:
+        """Keep it with the conversation and give it to the next `assign`; ask for it after the request."""
+        seen = self.served.series.affected(self.unit).union(self._seen) if self.unit_given else ()
+        return str(Pin(self.revision, self.exposure, self.arm, tuple(sorted(seen))))
+
+    @property
+    def token(self) -> str:
+        """Keep it with the answer, for scores that come later: `rollout.score(token, …)`."""
+        return str(
+            Token(self.revision, self.exposure, self.arm, self.cluster, self.served.series.key.rollout)
+        )
+
+    # What came of it --------------------------------------------------------------------------------------------
+
+    def request(self, *, aborts: tuple[type[BaseException], ...] = ()) -> Request:
+        """A context manager around one logical request: retries and the calls of a tool loop belong inside.
+
+        An exception counts as an error of the prompt, unless the caller went away: cancellation, a closed
+        generator, or one of `aborts`.
+        """
+        return Request(self, aborts)
+
+    def score(self, name: str, value: float) -> None:
+        """A judgement of this answer, from 0 (worst) to 1 (best)."""
+        self.rollout.count_score(self.served.series.key, self.cluster, name, value)
+
+    def count_unit(self, events: tuple[str, ...]) -> None:
+        """Count a request and its events for its unit and cluster (statistics-correlated, "What the SDK exports")."""
+        series, clusters, cluster = self.served.series, self.served.clusters, self.cluster
+        seen = series.affected(self.unit)
+        if self._seen:
+            seen = seen.union(self._seen)
+        if clusters:
+            clusters.requests[cluster].inc()
+            for event in events:
+                clusters.events[event][cluster].inc()
+        for event, exposure in series.unit_exposure:
+            if event in seen:
+                continue
+            exposure.inc()
+            if clusters:
+                clusters.unit_exposure[event][cluster].inc()
+            if event in events:
+                series.unit_events[event].inc()
+                if clusters:
+                    clusters.unit_events[event][cluster].inc()
+        if events and self.unit_given:
+            series.affect(self.unit, events)
+
+    def _render(
+        self, render: Callable[[Part, Mapping[str, object]], R], values: Mapping[str, object], part: str
+    ) -> R:
+        prompt = self.served.prompt
+        missing = prompt.variables - values.keys()
+        if missing:
+            self.rollout.problem(
+                "missing_variable", f"{prompt.revision} needs {sorted(missing)}, not given to render()"
+            )
+        try:
+            return render(prompt.part(part), values)
+        except Exception as error:  # whatever a template does, the caller gets an answer
+            self.render_failed = True
+            self.rollout.problem(
+                "render", f"{prompt.revision} cannot be rendered: {type(error).__name__}: {error}"
+            )
+        return self.rollout.render_instead(render, prompt, values, part)

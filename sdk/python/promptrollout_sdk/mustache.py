@@ -1,0 +1,165 @@
+"""Mustache for prompts: the core of the specification, inserted verbatim and without code.
+
+What differs from the specification (mustache/spec): values are never HTML-escaped, since a prompt is not
+HTML, so `{{x}}`, `{{{x}}}` and `{{&x}}` mean the same; partials, lambdas and new delimiters are refused. Lines
+that hold only a section tag or a comment vanish, as the specification says.
+`sdk/conformance/templates.json` fixes the details for every language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+_TAG = re.compile(r"\{\{(?:\{(?P<triple>[^}]*)\}|(?P<sigil>[#^/!&>=]?)(?P<name>.*?))\}\}", re.DOTALL)
+_NAME = re.compile(r"\.|[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_REFUSED = {">": "partials", "=": "new delimiters"}
+
+
+class MustacheError(ValueError):
+    """A template that cannot be parsed; the message says where (line) and why."""
+
+
+@dataclass(slots=True)
+class Variable:
+    """`{{name}}`."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class Section:
+    """`{{#name}}…{{/name}}`, or inverted `{{^name}}…{{/name}}`."""
+
+    name: str
+    inverted: bool
+    children: list[Node] = field(default_factory=list)
+
+
+Node = str | Variable | Section
+
+
+def parse(template: str) -> list[Node]:
+    """The template as a tree. Raises MustacheError."""
+    root: list[Node] = []
+    open_sections: list[Section] = []
+    position = 0
+    for tag in _TAG.finditer(template):
+        start, end = _standalone(template, tag) if tag["sigil"] in ("#", "^", "/", "!") else tag.span()
+        start = max(start, position)
+        nodes = open_sections[-1].children if open_sections else root
+        _text(nodes, template[position:start], template, position)
+        position = end
+        if tag["sigil"] == "!":
+            continue
+        name = _name(tag, template)
+        if tag["sigil"] in ("#", "^"):
+            section = Section(name, inverted=tag["sigil"] == "^")
+            nodes.append(section)
+            open_sections.append(section)
+        elif tag["sigil"] == "/":
+            if not open_sections or open_sections[-1].name != name:
+                raise MustacheError(f"line {_line(template, tag.start())}: {tag[0]} closes nothing open")
+            open_sections.pop()
+        else:
+            nodes.append(Variable(name))
+    if open_sections:
+        raise MustacheError(f"{{{{#{open_sections[-1].name}}}}} is never closed")
+    _text(root, template[position:], template, position)
+    return root
+
+
+def names(nodes: Sequence[Node], *, inside: bool = False) -> Iterator[tuple[str, bool]]:
+    """(first segment of each name used, whether it stands inside a section and so may belong to the section's item)."""
+    for node in nodes:
+        if isinstance(node, str) or node.name == ".":
+            continue
+        yield node.name.split(".")[0], inside
+        if isinstance(node, Section):
+            # Below an inverted section nothing was pushed, so its names are as outside as the section itself.
+            yield from names(node.children, inside=inside or not node.inverted)
+
+
+def render(nodes: Sequence[Node], values: Mapping[str, object]) -> str:
+    """The text with `values`; what is missing becomes empty."""
+    out: list[str] = []
+    _render(nodes, [values], out)
+    return "".join(out)
+
+
+def _render(nodes: Sequence[Node], stack: list[object], out: list[str]) -> None:
+    for node in nodes:
+        if isinstance(node, str):
+            out.append(node)
+        elif isinstance(node, Variable):
+            out.append(to_text(_lookup(node.name, stack)))
+        else:
+            value = _lookup(node.name, stack)
+            if node.inverted:
+                if _falsy(value):
+                    _render(node.children, stack, out)
+            elif not _falsy(value):
+                for item in value if isinstance(value, list | tuple) else (value,):
+                    _render(node.children, [*stack, item], out)
+
+
+def to_text(value: object) -> str:
+    """A value as every SDK writes it: nothing for null, `true`/`false`, whole floats without `.0`."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def _falsy(value: object) -> bool:
+    # As the specification: false, null and the empty list; and the empty string, as in every JavaScript renderer.
+    return value is None or value is False or value == "" or (isinstance(value, list | tuple) and not value)
+
+
+def _lookup(name: str, stack: Sequence[object]) -> object:
+    if name == ".":
+        return stack[-1]
+    first, *rest = name.split(".")
+    value: object = None
+    for scope in reversed(stack):
+        if isinstance(scope, Mapping) and first in scope:
+            value = scope[first]
+            break
+    for segment in rest:
+        value = value.get(segment) if isinstance(value, Mapping) else None
+    return value
+
+
+def _name(tag: re.Match[str], template: str) -> str:
+    where = f"line {_line(template, tag.start())}: {tag[0]}"
+    if tag["sigil"] in _REFUSED:
+        raise MustacheError(f"{where}: {_REFUSED[tag['sigil']]} are not supported")
+    name = (tag["triple"] if tag["triple"] is not None else tag["name"]).strip()
+    if not _NAME.fullmatch(name):
+        raise MustacheError(f"{where}: {name!r} is no name; write {{{{name}}}} or {{{{name.field}}}}")
+    return name
+
+
+def _text(nodes: list[Node], text: str, template: str, position: int) -> None:
+    stray = text.find("{{")
+    if stray >= 0:
+        raise MustacheError(f"line {_line(template, position + stray)}: '{{{{' without '}}}}'")
+    if text:
+        nodes.append(text)
+
+
+def _standalone(template: str, tag: re.Match[str]) -> tuple[int, int]:
+    """The span of the tag, widened to its whole line when nothing but blanks share it."""
+    start = template.rfind("\n", 0, tag.start()) + 1
+    end = template.find("\n", tag.end())
+    end = len(template) if end < 0 else end + 1
+    alone = not template[start : tag.start()].strip() and not template[tag.end() : end].strip()
+    return (start, end) if alone else tag.span()
+
+
+def _line(template: str, position: int) -> int:
+    return template.count("\n", 0, position) + 1

@@ -1,0 +1,132 @@
+"""One logical request: from `with a.request()` to the end of the block, however many calls or retries are inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from promptrollout_sdk.counting import ERRORS, OUTCOMES
+
+if TYPE_CHECKING:
+    from promptrollout_sdk.assignment import Assignment
+
+T = TypeVar("T")
+
+# The caller went away or the process ends: not the prompt's doing, unless the application says so.
+_ABORTS = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+
+
+class Request:
+    """Counts and times one request; nothing it does raises, and it swallows no exception."""
+
+    __slots__ = ("_aborts", "_assignment", "_cost", "_events", "_first", "_outcome", "_started", "_tokens")
+
+    def __init__(self, assignment: Assignment, aborts: tuple[type[BaseException], ...]) -> None:
+        self._assignment = assignment
+        self._aborts = aborts
+        self._outcome = ""
+        self._events: tuple[str, ...] = ()
+        self._first = 0.0
+        self._tokens = (0, 0)
+        self._cost = 0.0
+        self._started = perf_counter()
+
+    def first_token(self) -> None:
+        """The first token has arrived; later calls are ignored."""
+        if not self._first:
+            self._first = perf_counter()
+
+    def tokens(self, *, input: int = 0, output: int = 0) -> None:  # noqa: A002 - the field's names
+        """Tokens used by a call; the calls of one request add up."""
+        self._tokens = (self._tokens[0] + input, self._tokens[1] + output)
+
+    def cost(self, *, usd: float) -> None:
+        """What a call cost; the calls of one request add up."""
+        self._cost += usd
+
+    def event(self, name: str) -> None:
+        """Something happened that is compared between arms; `name` is one of the rollout's `events`."""
+        self._events = (*self._events, name)
+
+    def outcome(self, name: str) -> None:
+        """Say what the request came to (ok, error or aborted), whatever exception ends it."""
+        self._outcome = name
+
+    def stream(self, chunks: Iterable[T]) -> Iterator[T]:
+        """Hands the chunks on and notes the first."""
+        for chunk in chunks:
+            self.first_token()
+            yield chunk
+
+    async def astream(self, chunks: AsyncIterable[T]) -> AsyncIterator[T]:
+        """Hands the chunks on and notes the first."""
+        async for chunk in chunks:
+            self.first_token()
+            yield chunk
+
+    def __enter__(self) -> Self:
+        self._started = perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        elapsed = perf_counter() - self._started
+        outcome = self._outcome
+        if not outcome:
+            outcome = "ok" if kind is None else self._outcome_of(kind)
+        try:
+            self._count(outcome, elapsed)
+        except Exception:  # the answer matters more than its count
+            self._assignment.rollout.problem("count", "a request could not be counted", trace=True)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _outcome_of(self, kind: type[BaseException]) -> str:
+        return "aborted" if issubclass(kind, _ABORTS) or issubclass(kind, self._aborts) else "error"
+
+    def _count(self, outcome: str, elapsed: float) -> None:
+        a = self._assignment
+        if outcome not in OUTCOMES:
+            a.rollout.problem("outcome", f"unknown outcome {outcome!r}; one of {', '.join(OUTCOMES)}")
+            outcome = "error"
+        if a.render_failed and outcome == "ok":
+            outcome = "error"
+        series = a.series
+        series.idle = 0
+        series.outcomes[outcome].inc()
+        if outcome != "aborted":  # how long an aborted request would have taken, nobody knows
+            series.duration.observe(elapsed)
+        if self._first:
+            series.first_token.observe(self._first - self._started)
+        tokens_in, tokens_out = self._tokens
+        if tokens_in > 0:
+            series.tokens_in.inc(tokens_in)
+        if tokens_out > 0:
+            series.tokens_out.inc(tokens_out)
+        if self._cost > 0:
+            series.cost.inc(self._cost)
+        events = self._events
+        if outcome == "error":
+            events = (*events, ERRORS)
+        a.count_unit(self._known(events) if events else ())
+
+    def _known(self, events: tuple[str, ...]) -> tuple[str, ...]:
+        """Each event once; what the rollout was not told of cannot be compared."""
+        a = self._assignment
+        known = a.series.unit_events
+        for name in dict.fromkeys(events):
+            if name not in known:
+                a.rollout.problem("event", f"event {name!r} is not among the rollout's `events`")
+            elif name != ERRORS:
+                a.series.events[name].inc()
+        return tuple(name for name in dict.fromkeys(events) if name in known)

@@ -1,0 +1,272 @@
+"""A rollout as an application sees it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from random import getrandbits
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from promptrollout_sdk.assignment import Assignment
+from promptrollout_sdk.counting import Key
+from promptrollout_sdk.errors import Once, PayloadError, log
+from promptrollout_sdk.hashing import utf8
+from promptrollout_sdk.ledger import Ledger
+from promptrollout_sdk.loaded import Loaded
+from promptrollout_sdk.metrics import families_of, forget_dead_processes
+from promptrollout_sdk.payload import Contract, load
+from promptrollout_sdk.pins import Pin, parse_pin, parse_token
+from promptrollout_sdk.prompt import Message, Part, Prompt, prompt_from_code
+from promptrollout_sdk.serving import Served, Serving
+from promptrollout_sdk.source import DirectorySource, Source
+from promptrollout_sdk.watcher import watcher
+
+R = TypeVar("R")
+Default = str | Sequence[Message] | Mapping[str, Any]
+
+_RETRY_SECONDS = 1.0  # after a failed load whose directory looks unchanged: a permission may be given back
+_SWEEP_SECONDS = 60.0
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+
+
+class PromptRollout:
+    """Which prompt to use for which request, and the metrics by which the operator compares prompts.
+
+    Safe for threads, asyncio and forks. Nothing raises in the request path: a broken payload keeps the last good
+    one, a wrong argument is reported in promptrollout_sdk_problems_total and once in the log.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        default: Default | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+        contract: Contract | None = None,
+        ledger: Ledger | None = None,
+        watch: bool = True,
+    ) -> None:
+        self._source = source
+        self._contract = contract or Contract()
+        self.families = families_of(registry)
+        self._ledger = ledger or Ledger(self.families, (), ())
+        self._once = Once()
+        self._lock = threading.Lock()
+        self._loaded = Loaded(self.families)
+        self._digests: Mapping[str, tuple[str, Prompt]] = {}
+        self._serving: Serving | None = None
+        self._default: Served | None = None
+        self._tried: object = None
+        self._failure: PayloadError | None = None
+        self._retry_at = self._sweep_at = 0.0
+        self.name = source.name
+        if default is not None:
+            self._default = self._serve_default(prompt_from_code(default))
+        self.refresh()
+        if self._serving is None and self._default is None and self._failure is not None:
+            raise self._failure
+        if watch:
+            watcher.add(self)
+
+    @classmethod
+    def from_directory(
+        cls,
+        path: str | os.PathLike[str],
+        default: Default | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+        events: Collection[str] = (),
+        scores: Collection[str] = (),
+        contract: Contract | None = None,
+        watch: bool = True,
+    ) -> PromptRollout:
+        """A rollout whose ConfigMap is mounted at `path`.
+
+        Args:
+            path: the mount's directory (not a subPath mount: kubelet never refreshes those).
+            default: the prompt to answer with while there is no payload: a text, messages, or fields as in the
+                API's `inline`. Without it a missing payload raises PayloadError here, at start-up.
+            registry: where the metrics go; prometheus_client's default registry by default.
+            events: names for `r.event(name)`; told in advance so that their counters start at zero.
+            scores: names for `a.score(name, value)`, for the same reason; others are made at first use.
+            contract: the parts that the application asks for and the variables that it fills in. A payload that
+                does not fit is refused and so is not acknowledged: the rollout waits instead of failing.
+            watch: look for changes in the background; without it call `refresh()`.
+
+        """
+        return cls(
+            DirectorySource(path),
+            default,
+            registry=registry,
+            contract=contract,
+            ledger=Ledger(families_of(registry), events, scores),
+            watch=watch,
+        )
+
+    # The request path ---------------------------------------------------------------------------------------------
+
+    def assign(self, unit: str | None = None, pin: str | None = None) -> Assignment:
+        """The prompt for one request.
+
+        Args:
+            unit: what keeps its prompt over requests (a conversation's or user's id). None draws at random.
+            pin: `Assignment.pin` of an earlier request of the same conversation: keeps its revision over a ramp.
+
+        """
+        given = unit is not None
+        if unit is None:
+            unit = f"{getrandbits(64):016x}"
+        serving = self._serving
+        try:
+            if serving is None:
+                return Assignment(self, self._default or self._nothing(), unit, given)
+            if pin:
+                followed = self._follow(serving, pin)
+                if followed:
+                    return Assignment(self, followed[0], unit, given, followed[1])
+            return Assignment(self, serving.assign(unit.encode()), unit, given)
+        except (AttributeError, UnicodeEncodeError):  # an id that is no string, or no valid one
+            text = utf8(str(unit))
+            served = serving.assign(text) if serving else self._default or self._nothing()
+            return Assignment(self, served, text.decode(), given)
+
+    def score(self, token: str, name: str, value: float) -> None:
+        """A judgement that comes later, of the answer that `token` names: from 0 (worst) to 1 (best)."""
+        parsed = parse_token(token) if isinstance(token, str) else None
+        if parsed is None:
+            self.problem("token", "a score came with something that is no token")
+        elif parsed.rollout != self.name:
+            self.problem("token", f"a score's token is of {parsed.rollout}, this is {self.name}")
+        else:
+            key = Key(parsed.rollout, parsed.revision, parsed.arm, str(parsed.exposure))
+            self.count_score(key, parsed.cluster, name, value)
+
+    # Loading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> int | None:
+        """The sequence of the payload that is served; None while the default is."""
+        return self._serving.payload.sequence if self._serving else None
+
+    def refresh(self) -> bool:
+        """Look for a change now and load it; True if another payload is served afterwards. Never raises."""
+        with self._lock:
+            self._tried = self._source.version()
+            try:
+                return self._load()
+            except PayloadError as error:
+                self._refuse(error)
+            except Exception as error:  # no input may stop the application
+                self._refuse(PayloadError("invalid", f"{type(error).__name__}: {error}"))
+            return False
+
+    def close(self) -> None:
+        """Look for changes no more; what is loaded goes on being served."""
+        watcher.remove(self)
+
+    def poll(self, now: float) -> None:
+        """One look of the background thread."""
+        self._loaded.announce()
+        retry = self._failure is not None and now >= self._retry_at
+        if retry or self._source.version() != self._tried:
+            self.refresh()
+            self._retry_at = now + _RETRY_SECONDS
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            self._ledger.sweep(now)
+            forget_dead_processes()
+
+    def forked(self) -> None:
+        """The process is a child: its locks are new, and it has not said yet what it serves."""
+        self._lock = threading.Lock()
+        self._ledger.forked()
+        self._loaded.forked()
+
+    def _load(self) -> bool:
+        read = self._source.open()
+        payload, digests = load(read, self._contract, self._digests)
+        recovered, self._failure = self._failure, None
+        if self._serving and self._serving.payload.hash == payload.hash:
+            return False
+        if payload.rollout != self.name:
+            self.name = payload.rollout
+        serving = Serving(payload, self._ledger)
+        self._digests = {r: (digests[r], prompt) for r, prompt in payload.prompts.items()}
+        self._serving = serving  # from here on requests get it
+        self._ledger.serve(serving.keys)
+        self._loaded.set(payload.rollout, payload.sequence, payload.hash)
+        forget_dead_processes()
+        again = " again" if recovered else ""
+        log.info("%s: serving sequence %d%s", self.name, payload.sequence, again)
+        return True
+
+    def _refuse(self, error: PayloadError) -> None:
+        last, self._failure = self._failure, error
+        if last and (last.reason, str(last)) == (error.reason, str(error)):
+            return
+        self.families.payload_errors.labels(self.name, error.reason).inc()
+        serving = f"sequence {self.sequence}" if self._serving else "the default"
+        if self._serving or self._default:
+            log.warning("%s: payload refused (%s): %s; serving %s", self.name, error.reason, error, serving)
+
+    def _serve_default(self, prompt: Prompt) -> Served:
+        series = self._ledger.arm(Key(self.name, "default", "default", "0"))
+        return Served(0, prompt, series, None)
+
+    def _nothing(self) -> Served:
+        # Unreachable: __init__ raises without a payload and a default. Kept so that no type says otherwise.
+        return self._serve_default(prompt_from_code(""))
+
+    def _follow(self, serving: Serving, text: str) -> tuple[Served, Pin] | None:
+        pin = parse_pin(text) if isinstance(text, str) else None
+        if pin is None:
+            self.problem("pin", "a pin that is none was ignored")
+            return None
+        served = serving.follow(pin, time.time())
+        return (served, pin) if served else None
+
+    # For assignments ----------------------------------------------------------------------------------------------
+
+    def count_score(self, key: Key, cluster: int, name: str, value: float) -> None:
+        """Count a score of an arm; never raises."""
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0.0 <= number <= 1.0:
+            self.problem("score", f"score {name!r} must be a number from 0 to 1, was {value!r}")
+        elif not isinstance(name, str) or not _NAME.fullmatch(name) or not self._ledger.admits_score(name):
+            self.problem("score", f"{name!r} is no name of a score, or there are too many of them")
+        else:
+            self._ledger.score(key, name).add(number)
+            clusters = self._ledger.clusters(key.rollout, key.arm)
+            if clusters:
+                clusters.score(name, cluster, number)
+
+    def problem(self, reason: str, message: str, *, trace: bool = False) -> None:
+        """Something the application should know; said once, counted always."""
+        self.families.problems.labels(self.name, reason).inc()
+        self._once.warn(f"{self.name}: {message}", trace=trace)
+
+    def render_instead(
+        self,
+        render: Callable[[Part, Mapping[str, object]], R],
+        failed: Prompt,
+        values: Mapping[str, object],
+        part: str,
+    ) -> R:
+        """What to answer with when a revision cannot be rendered: stable's prompt, the default, the bare template."""
+        serving, default = self._serving, self._default
+        others = [serving.last.prompt] if serving else []
+        for prompt in (*others, *([default.prompt] if default else [])):
+            try:
+                return render(prompt.part(part), values)
+            except Exception:  # noqa: S112 - the next one
+                continue
+        return render(failed.main.unrendered(), values)

@@ -1,0 +1,88 @@
+"""What is served now: one immutable snapshot of a payload with its bound series, swapped as a whole."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate
+
+from promptrollout_sdk.counting import ArmSeries, ClusterSeries, Key
+from promptrollout_sdk.hashing import WHOLE, utf8
+from promptrollout_sdk.ledger import Ledger
+from promptrollout_sdk.payload import Payload
+from promptrollout_sdk.pins import Pin
+from promptrollout_sdk.prompt import Prompt
+
+# A pin of an exposure that is further away is counted in today's: label values stay bounded whatever pins say.
+MAX_AGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One revision as served by one arm in one exposure. A draining revision has no clusters: no arm is its own."""
+
+    exposure: int
+    prompt: Prompt
+    series: ArmSeries
+    clusters: ClusterSeries | None
+
+
+class Serving:
+    """A payload, ready to assign."""
+
+    def __init__(self, payload: Payload, ledger: Ledger) -> None:
+        self.payload = payload
+        self._ledger = ledger
+        self._salt = utf8(f"{payload.salt}\x1f")
+        self._ends = list(accumulate(arm.weight for arm in payload.arms))
+        self._arms = [
+            self._served(arm.name, arm.revision, payload.exposure, live=True) for arm in payload.arms
+        ]
+        self.last = self._arms[-1]
+        self._pinned: dict[tuple[str, str, int], Served] = {}
+
+    @property
+    def keys(self) -> list[Key]:
+        """The keys of what is served."""
+        return [served.series.key for served in self._arms]
+
+    def assign(self, unit: bytes) -> Served:
+        """The unit's arm by its bucket."""
+        digest = sha256(self._salt + unit).digest()
+        return self._arms[bisect_right(self._ends, int.from_bytes(digest[:8], "big") * WHOLE >> 64)]
+
+    def follow(self, pin: Pin, now: float) -> Served | None:
+        """What the pin's conversation goes on with; None when its revision is gone and it gets a new assignment.
+
+        A live arm keeps its conversations, unless its weight was taken to 0 and it is not the last (stable) one:
+        that is a rollback. A draining revision keeps them until its time is over. `now` is in Unix seconds.
+        """
+        arms = [arm for arm in self.payload.arms if arm.revision == pin.revision]
+        arms.sort(key=lambda arm: arm.name != pin.arm)
+        last = self.payload.arms[-1]
+        for arm in arms:
+            if arm.weight > 0 or arm is last:
+                return self._cached(arm.name, pin, live=True)
+        if now < self.payload.pinned.get(pin.revision, 0.0):
+            return self._cached(pin.arm, pin, live=False)
+        return None
+
+    def _cached(self, arm: str, pin: Pin, *, live: bool) -> Served:
+        near = abs(pin.exposure - self.payload.exposure) <= MAX_AGE
+        where = (pin.revision, arm, pin.exposure if near else self.payload.exposure)
+        served = self._pinned.get(where)
+        if served is None or served.series.dropped:
+            if len(self._pinned) > MAX_AGE:
+                self._pinned.clear()
+            served = self._pinned[where] = self._served(arm, pin.revision, where[2], live=live)
+        return served
+
+    def _served(self, arm: str, revision: str, exposure: int, *, live: bool) -> Served:
+        rollout = self.payload.rollout
+        return Served(
+            exposure=exposure,
+            prompt=self.payload.prompts[revision],
+            series=self._ledger.arm(Key(rollout, revision, arm, str(exposure))),
+            clusters=self._ledger.clusters(rollout, arm) if live else None,
+        )
