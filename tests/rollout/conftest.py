@@ -73,16 +73,24 @@ class Story:
 
     def evidence(self, verdict=Verdict.Inconclusive, **facts):
         fixed = {"samples": 1000, "outlook": "errors not yet shown non-inferior"}
-        self.comparison = Comparison(verdict, self.now, self.now, **{**fixed, **facts})
+        self.comparison = Comparison(self._trial(), verdict, self.now, self.now, **{**fixed, **facts})
+        return self.turn()
+
+    def evidence_of(self, revision, verdict):
+        self.comparison = Comparison((revision, 1), verdict, self.now, self.now)
         return self.turn()
 
     def metrics_fail(self, why="Prometheus does not answer"):
-        self.comparison = Comparison(Verdict.Inconclusive, self.now, self.now, unreadable=why)
+        self.comparison = Comparison(self._trial(), Verdict.Inconclusive, self.now, self.now, unreadable=why)
         return self.turn()
 
     def is_invalid(self, path="spec.prompt", message="is wrong", cure="mend it"):
         self.problems = (Problem(path, message, cure),)
         return self.turn()
+
+    def _trial(self):
+        candidate = self.status.candidate
+        return (candidate.revision, candidate.attempt) if candidate else ("", 0)
 
     # what follows
 
@@ -105,14 +113,12 @@ class Story:
             blocked=self.blocked,
             written=(delivered.sequence, delivered.written_at or self.now) if delivered else None,
             pods=PodsSeen(self.pods, dict(self.loaded)),
-            comparison=self.comparison if self.status.candidate else None,
+            comparison=self.comparison,
             command=self.command,
         )
         decision = decide(self.spec, self.status, seen, self.now)
         again = decide(self.spec, self.status, seen, self.now)
         assert again == decision, "the same arguments give the same decision"
-        if not decision.status.candidate or not self.status.candidate:
-            self.comparison = None
         self.status = decision.status
         self.decisions.append(decision)
 

@@ -52,7 +52,11 @@ def test_a_prompt_changed_back_to_stable_ends_the_trial_at_once(at_step):
 
 def test_an_edit_of_steps_goes_on_where_the_weight_fits_and_raises_nothing(at_step):
     told = at_step(2).evidence()
-    new = [{"weight": 1, "duration": "1m"}, {"weight": 10, "duration": "5m"}, {"weight": 40, "duration": "5m"}]
+    new = [
+        {"weight": 1, "duration": "1m"},
+        {"weight": 10, "duration": "5m"},
+        {"weight": 40, "duration": "5m"},
+    ]
     told.edits(strategy={"canary": {"steps": new}})
     assert (told.status.step, told.weights["candidate"]) == ("2/3", 2_500)
     told.after("4m")
@@ -285,3 +289,15 @@ def test_the_same_candidate_gets_the_same_salt_again_and_another_one_another(at_
     assert told.status.delivered.salt == first
     told.wants(C)
     assert told.status.delivered.salt != first
+
+
+def test_what_was_said_of_an_earlier_candidate_does_not_touch_the_next(at_step):
+    told = at_step(2).evidence(Verdict.Inconclusive).wants(C).pods_load()
+    told.evidence_of(B, Verdict.Harmed)
+    assert told.served == {C: 100, A: 9_900}
+
+
+def test_a_promoted_revision_is_no_longer_compared(at_step):
+    told = at_step(3).evidence(Verdict.NonInferior).after("1h")
+    told.evidence_of(B, Verdict.Harmed)
+    assert told.served == {B: 10_000}

@@ -39,7 +39,7 @@ class Entry:
         children: None until they have been read, or when one of them changed behind our back.
         written: (sequence, moment) of the last payload known to be in the ConfigMap.
         pods: what was last seen of the pods.
-        comparison: the analysis' last word on the trial (candidate, attempt) in `trial`.
+        comparison: the analysis' last word.
     """
 
     seen: RolloutObject
@@ -48,7 +48,6 @@ class Entry:
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
     comparison: Comparison | None = None
-    trial: tuple[str, int] = ("", 0)
 
 
 @dataclass(slots=True)

@@ -46,10 +46,9 @@ def observe(
     entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus, now: datetime
 ) -> Observations:
     """What `decide` is told."""
-    seen, candidate = entry.seen, status.candidate
+    seen = entry.seen
     entry.written = entry.written or _found_written(children, now)
     command = seen.annotations.get(COMMAND_ANNOTATION)
-    same_trial = candidate is not None and entry.trial == (candidate.revision, candidate.attempt)
     return Observations(
         uid=seen.uid,
         generation=seen.generation,
@@ -58,7 +57,7 @@ def observe(
         blocked=_blocked(entry, children, status),
         written=entry.written,
         pods=entry.pods,
-        comparison=entry.comparison if same_trial else None,
+        comparison=entry.comparison,
         command=Command.parse(command) if command else None,
     )
 

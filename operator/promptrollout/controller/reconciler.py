@@ -96,9 +96,9 @@ class Reconciler:
 
     # What the analysis and the pods say.
 
-    def _compared(self, key: ObjectKey, trial: tuple[str, int], comparison: Comparison) -> None:
+    def _compared(self, key: ObjectKey, comparison: Comparison) -> None:
         if entry := self.memory.entries.get(key):
-            entry.comparison, entry.trial = comparison, trial
+            entry.comparison = comparison
             self._enqueue(key)
 
     def _acknowledged(self, key: ObjectKey, pods: PodsSeen) -> None:

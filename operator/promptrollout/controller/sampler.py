@@ -7,12 +7,12 @@ brought up to date by itself, from its checkpoint on; then it joins the others.
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from promptrollout.analysis import AnalysisPlan, Evidence, History, fold_many
+from promptrollout.analysis import AnalysisPlan, Evidence, FoldItem, History, fold_many
 from promptrollout.cluster.objects import ObjectKey
-from promptrollout.controller.describing import describe
+from promptrollout.controller.describing import Reading, describe
 from promptrollout.rollout import Comparison, Sampling
 from promptrollout.sources.planning import Planned
 from promptrollout.sources.protocol import MetricSource, Sample, SourceError, Subject
@@ -62,14 +62,14 @@ class Sampler:
 
     Args:
         sources: the configured metric sources by name.
-        news: called with a trial's key, (candidate, attempt) and what the analysis says now.
+        news: called with a rollout's key and what the analysis says now of its trial.
         settle: seconds to wait after a window's end, so that scrapes under way are in.
     """
 
     def __init__(
         self,
         sources: Mapping[str, MetricSource],
-        news: Callable[[ObjectKey, tuple[str, int], Comparison], None],
+        news: Callable[[ObjectKey, Comparison], None],
         clock: Callable[[], datetime],
         settle: float,
     ) -> None:
@@ -150,7 +150,7 @@ class Sampler:
         samples = await source.sample([s.subject for s in ready], start, end, ready[0].interval)
         read_at = self._clock()
         left = [(s, s.evidence) for s in ready if self._sessions.get(s.key) is s]
-        batch = [(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
+        batch = [FoldItem(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
             session.evidence = evidence
@@ -161,8 +161,8 @@ class Sampler:
 
     def _tell(self, session: Session, evidence: Evidence, sample: Sample, read_at: datetime) -> None:
         through = datetime.fromtimestamp(session.through, UTC)
-        said = describe(session.planned.plan, evidence, sample.problems)
-        self._news(session.key, session.trial, replace(said, through=through, read_at=read_at))
+        reading = Reading(session.trial, through, read_at, sample.problems)
+        self._news(session.key, describe(session.planned.plan, evidence, reading))
 
     async def _seed(self, session: Session, source: MetricSource) -> bool:
         """Stable's own past before the trial: a guess of its rates, and how its requests resemble each other.
@@ -194,7 +194,7 @@ def _same_trial(one: Sampling, other: Sampling) -> bool:
 
 def _under(plan: AnalysisPlan, evidence: Evidence | None) -> Evidence | None:
     """The evidence under an edited plan: metrics that changed start anew, the others keep theirs."""
-    return evidence and Evidence.from_checkpoint(plan, evidence.to_checkpoint())
+    return evidence and evidence.aligned(plan)
 
 
 def _floor(moment: float, interval: float) -> float:

@@ -15,7 +15,7 @@ READING_SLACK = timedelta(seconds=10)
 
 def record_comparison(turn: Turn) -> None:
     """Numbers and verdict into status; the checkpoint only when it is old, since it is large."""
-    seen = turn.seen.comparison
+    seen = turn.comparison
     if seen is None:
         return
     old = turn.status.analysis or AnalysisStatus()
@@ -43,7 +43,7 @@ def record_comparison(turn: Turn) -> None:
 
 def refresh_checkpoint(turn: Turn) -> None:
     """A new checkpoint now: at each change of weights, so that no stratum is ever split over a restart."""
-    seen, analysis = turn.seen.comparison, turn.status.analysis
+    seen, analysis = turn.comparison, turn.status.analysis
     if seen and analysis and seen.state is not None and not seen.unreadable:
         turn.set(
             analysis=analysis.but(checkpoint=seen.state.to_checkpoint(), checkpoint_through=seen.through)
@@ -61,7 +61,7 @@ def metrics_problem(turn: Turn) -> str:
 
 def reading_behind(turn: Turn) -> str:
     """What has yet to be read before a step may rest on the data, as a sentence; empty if nothing."""
-    spec, seen = turn.spec, turn.seen.comparison
+    spec, seen = turn.spec, turn.comparison
     if spec is None or not spec.analysis.metrics or candidate_weight(turn.status.delivered) == 0:
         return ""
     limit = 2 * turn.span(spec.analysis.interval) + READING_SLACK

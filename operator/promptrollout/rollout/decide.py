@@ -48,7 +48,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
 
 def _harmed(turn: Turn) -> bool:
     """Whether the evidence says harm: that counts also while the spec is invalid."""
-    comparison = turn.seen.comparison
+    comparison = turn.comparison
     return turn.spec is not None and comparison is not None and comparison.verdict is Verdict.Harmed
 
 

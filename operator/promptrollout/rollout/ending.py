@@ -31,7 +31,7 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
     if candidate is None or stable is None:
         return
     remember(turn, candidate, outcome, reason)
-    comparison = turn.seen.comparison
+    comparison = turn.comparison
     harmed = comparison if reason == "Harmed" else None
     turn.set(
         candidate=None,

@@ -48,6 +48,7 @@ class Comparison:
     """The analysis' word on candidate and stable, up to the window that ended at `through`.
 
     Attributes:
+        trial: the candidate's revision and attempt that it speaks of.
         read_at: when that window's data had been read.
         harm: the combined evidence for harm against its threshold, as text; `harm_reason` with the numbers.
         samples: the candidate's answers so far.
@@ -59,6 +60,7 @@ class Comparison:
         evidence: the ConfigMap that keeps the windows.
     """
 
+    trial: tuple[str, int]
     verdict: Verdict
     through: datetime
     read_at: datetime

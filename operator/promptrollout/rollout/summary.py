@@ -131,7 +131,7 @@ def _metrics(turn: Turn) -> Facts:
         return None, "NotCompared", "there is nothing to compare now"
     if analysis.unavailable_since is not None:
         return False, "SourceError", analysis.unavailable
-    missing = turn.seen.comparison.nothing_matched if turn.seen.comparison else ""
+    missing = turn.comparison.nothing_matched if turn.comparison else ""
     if missing:
         return False, "NoData", missing
     return True, "Read", "the metrics can be read"

@@ -37,7 +37,7 @@ def run_trial(turn: Turn) -> None:
     if candidate is None or spec is None or strategy is None:
         return
     record_comparison(turn)
-    seen = turn.seen.comparison
+    seen = turn.comparison
     if seen and seen.verdict is Verdict.Harmed:
         roll_back(turn, "Harmed", seen.harm_reason or "the evidence says that it harms")
         return
@@ -56,7 +56,7 @@ def run_trial(turn: Turn) -> None:
 
 def view_of(turn: Turn) -> View:
     """Where the trial stands, for the strategy."""
-    candidate, spec, seen = turn.status.candidate, turn.spec, turn.seen.comparison
+    candidate, spec, seen = turn.status.candidate, turn.spec, turn.comparison
     if candidate is None or spec is None:
         raise ValueError("there is no candidate on trial")
     return View(
@@ -191,8 +191,8 @@ def _stands_still(turn: Turn) -> bool:
     """Pause, sample-ratio mismatch or blindness: the weight and the clock stand."""
     problem = metrics_problem(turn)
     paused = turn.status.pause
-    if turn.seen.comparison and turn.seen.comparison.mismatch:
-        pause(turn, MISMATCH, f"{turn.seen.comparison.mismatch}. Mend the assignment, then resume; or abort")
+    if turn.comparison and turn.comparison.mismatch:
+        pause(turn, MISMATCH, f"{turn.comparison.mismatch}. Mend the assignment, then resume; or abort")
     elif problem and _blind_too_long(turn):
         pause(turn, METRICS, f"{problem}. It goes on by itself when they can be read; or abort")
     elif paused and paused.reason == METRICS and not problem:

@@ -7,7 +7,7 @@ from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
 from promptrollout.rollout.decision import Note
-from promptrollout.rollout.observations import Observations
+from promptrollout.rollout.observations import Comparison, Observations
 from promptrollout.rollout.strategies import Strategy, strategy_of
 
 
@@ -29,6 +29,14 @@ class Turn:
         self.waiting = ""
         self.wake_at: datetime | None = None
         self.strategy: Strategy | None = strategy_of(spec.strategy) if spec else None
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the analysis says of the candidate that is on trial now; its word on another one is no news."""
+        said, candidate = self.seen.comparison, self.status.candidate
+        if said is None or candidate is None or said.trial != (candidate.revision, candidate.attempt):
+            return None
+        return said
 
     def set(self, **changes: object) -> None:
         """Change fields of the status."""
