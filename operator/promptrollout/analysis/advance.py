@@ -1,0 +1,135 @@
+"""Advance stacked rows of one kind: counts arrive, small windows merge, windows close.
+
+All functions here work on [B, size] rows (layout in kinds/base.py) and treat each row by itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from promptrollout.analysis.kinds import Kind
+from promptrollout.analysis.kinds.base import HEADER, MERGE_BELOW, Closing, Mask, Slot
+from promptrollout.analysis.mixture import Array
+
+#: What remains of the recent candidate traffic after each window: it looks back some 30 windows.
+_RATE_KEEP = 0.97
+#: Rows advanced at a time, so that the work stays in the processor's cache.
+_CHUNK = 256
+
+
+def sound(kind: Kind, counts: Array) -> Mask:
+    """[B] booleans: counts [B, columns] are finite and such as can have been counted."""
+    finite: Mask = np.logical_and.reduce(np.isfinite(counts), axis=1)
+    # The kind's own check sees zeros where something is not finite, so that no warning comes of it.
+    return finite & kind.sound(np.where(finite[:, None], counts, 0.0))
+
+
+def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
+    """One window's counts arrive.
+
+    Args:
+        kind: of all rows.
+        rows: [B, size] before.
+        counts: [B, columns], sound.
+        params: [B, P] margins.
+        moment: [B, 2], exposure and length in seconds of the window.
+
+    Returns:
+        [B, size] after. A pending window closes when the exposure has changed, or when it has grown large enough.
+
+    """
+    result = np.empty_like(rows)
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        result[part] = _arrive(kind, rows[part], counts[part], params[part], moment[part])
+    return result
+
+
+def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
+    rows = rows.copy()
+    pending = rows[:, HEADER : HEADER + kind.columns]
+    totals = rows[:, HEADER + kind.columns : HEADER + 2 * kind.columns]
+    changed = rows[:, Slot.EXPOSURE] != moment[:, 0]
+    waiting = _samples(kind, pending)
+    leaving = np.flatnonzero(changed & (waiting > 0.0))
+    if leaving.size:
+        _close_rows(kind, rows, leaving, params)
+        waiting[leaving] = 0.0
+    rows[:, Slot.EXPOSURE] = moment[:, 0]
+    opening = waiting == 0.0
+    for pending_slot, slot in ((Slot.PENDING_PHI, Slot.PHI), (Slot.PENDING_PHI_UNITS, Slot.PHI_UNITS)):
+        rows[:, pending_slot] = np.where(opening, rows[:, slot], rows[:, pending_slot])
+    pending += counts
+    totals += counts
+    n_c, _ = kind.sizes(counts)
+    kept = np.where(changed, 0.0, _RATE_KEEP)
+    rows[:, Slot.RATE_COUNT] = kept * rows[:, Slot.RATE_COUNT] + n_c
+    rows[:, Slot.RATE_SECONDS] = kept * rows[:, Slot.RATE_SECONDS] + moment[:, 1]
+    full = np.flatnonzero(_samples(kind, pending) >= MERGE_BELOW)
+    if full.size:
+        _close_rows(kind, rows, full, params)
+    return rows
+
+
+def _samples(kind: Kind, counts: Array) -> Array:
+    n_c, n_s = kind.sizes(counts)
+    return n_c + n_s
+
+
+def _close_rows(
+    kind: Kind, rows: Array, which: np.ndarray[tuple[int], np.dtype[np.intp]], params: Array
+) -> None:
+    """Close the pending windows of some rows in place."""
+    chosen = rows[which]
+    counts = chosen[:, HEADER : HEADER + kind.columns]
+    phi, phi_units = chosen[:, Slot.PENDING_PHI].copy(), chosen[:, Slot.PENDING_PHI_UNITS].copy()
+    closed = close(kind, chosen, counts, params[which], (phi, phi_units))
+    closed[:, HEADER : HEADER + kind.columns] = 0.0
+    rows[which] = closed
+
+
+def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Array, Array]) -> Array:
+    """A window of `counts` [B, columns] closes on rows [B, size], with design effects (requests, units) [B]."""
+    own = HEADER + 2 * kind.columns
+    closing = Closing(
+        state=np.ascontiguousarray(rows[:, own:]),
+        counts=np.ascontiguousarray(counts),
+        totals=np.ascontiguousarray(rows[:, HEADER + kind.columns : own]),
+        params=np.ascontiguousarray(params),
+        phi=phi[0],
+        phi_units=phi[1],
+    )
+    closed = kind.close(closing)
+    contrast = closed.contrast
+    result = rows.copy()
+    result[:, own:] = closed.state
+    result[:, Slot.HARM] = closed.harm
+    result[:, Slot.PROMOTE] = closed.promote
+    result[:, Slot.WEIGHT] += contrast.weight
+    result[:, Slot.CONTRAST] += contrast.weight * contrast.difference
+    result[:, Slot.VARIANCE] += contrast.weight * contrast.weight * contrast.variance
+    result[:, Slot.CLOSED] += 1.0
+    return result
+
+
+def close_late(
+    kind: Kind, rows: Array, arrived: Array, closing: Array, context: tuple[Array, Array, Array]
+) -> Array:
+    """Late counts arrive; where they make up a window of an earlier exposure, it closes.
+
+    Args:
+        kind: of all rows.
+        rows: [B, size] before.
+        arrived: [B, columns] counts that are new.
+        closing: [B, columns] counts of the window that closes, zero where none does.
+        context: params [B, P], design effects of requests and of units [B].
+
+    """
+    params, phi, phi_units = context
+    result = rows.copy()
+    result[:, HEADER + kind.columns : HEADER + 2 * kind.columns] += arrived
+    which = np.flatnonzero(_samples(kind, closing) > 0.0)
+    if which.size:
+        effects = (phi[which], phi_units[which])
+        result[which] = close(kind, result[which], closing[which], params[which], effects)
+    return result

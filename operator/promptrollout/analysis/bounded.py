@@ -1,0 +1,137 @@
+r"""Bets on outcomes within [0, 1]: score nodes, ridits, and moments where no histogram is exported.
+
+Null: E G_c <= E G_s + d in every window, G larger = worse (statistics.md, "Histograms"; statistics-sharper.md,
+"Scores"). With h = n_c n_s / (n_c + n_s), u_c = n_s / (n_c + n_s), u_s = n_c / (n_c + n_s), a past stable mean mu,
+and a stake l,
+
+    e = prod_c (1 + l u_c (G - mu - d)) * prod_s (1 - l u_s (G - mu)).
+
+Proof that E e <= 1: E e <= exp{n_c l u_c (E G_c - mu - d) - n_s l u_s (E G_s - mu)} = exp{l h (E G_c - E G_s - d)},
+since n_c u_c = n_s u_s = h. The null makes the bracket <= 0, whatever mu was. l is held below .95 over the largest
+possible loss, so that every factor stays positive.
+
+A linearly split score is a lottery over two nodes with the same mean; ln is concave, so the bet on the split is at
+most the bet on the score itself: still valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from promptrollout.analysis.mixture import Array, BetGrid
+
+#: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
+_MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """B windows of counts on G levels: `candidate` and `stable` [B, G], badness of the levels [B, G] or [1, G]."""
+
+    candidate: Array
+    stable: Array
+    badness: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Count, sum and sum of squares of one arm's outcomes in B windows, [B] each."""
+
+    count: Array
+    sum: Array
+    sumsq: Array
+
+
+def shares(n_c: Array, n_s: Array) -> tuple[Array, Array]:
+    """(u_c, u_s) [B]: what one outcome of each arm weighs; zero where an arm is empty."""
+    both = (n_c > 0.0) & (n_s > 0.0)
+    total = np.where(both, n_c + n_s, 1.0)
+    return np.where(both, n_s / total, 0.0), np.where(both, n_c / total, 0.0)
+
+
+def harmonic(n_c: Array, n_s: Array) -> Array:
+    """Weight h [B] = n_c n_s / (n_c + n_s) of a difference of means; zero where an arm is empty."""
+    u_c, _ = shares(n_c, n_s)
+    return n_c * u_c
+
+
+def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Array:
+    """Log e-variables [B, BETS] of counts on levels.
+
+    Args:
+        levels: counts and the badness in [0, 1] of each level.
+        mu: [B] past stable mean badness, fixed before the window.
+        d: [B] margin: the candidate's mean badness may be larger by this much.
+        grid: stakes.
+
+    """
+    u_c, u_s = shares(_row_sum(levels.candidate), _row_sum(levels.stable))
+    loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
+    stake = np.minimum(grid.values, (_MOST_AT_RISK / np.maximum(loss, 1e-12))[:, None])
+    off = levels.badness - mu[:, None]
+    gain_c = u_c[:, None] * (off - d[:, None])
+    gain_s = -u_s[:, None] * off
+    return _log_growth(levels.candidate, gain_c, stake) + _log_growth(levels.stable, gain_s, stake)
+
+
+def _row_sum(values: Array) -> Array:
+    total: Array = np.ascontiguousarray(values).sum(axis=1)
+    return total
+
+
+def _log_growth(counts: Array, gain: Array, stake: Array) -> Array:
+    """sum_g counts[b, g] ln(1 + stake[b, i] gain[b, g]), shape [B, BETS]; empty levels cost nothing."""
+    rows, cols = np.nonzero(counts)
+    result = np.zeros_like(stake)
+    if not rows.size:
+        return result
+    terms = np.log1p(stake[rows] * gain[rows, cols][:, None])
+    terms *= counts[rows, cols][:, None]
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    result[rows[starts]] = np.add.reduceat(terms, starts, axis=0)
+    return result
+
+
+def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:
+    """Log e-variables [B, BETS] of scores in [0, 1] known by their moments only (statistics.md, "Scores in [0,1]").
+
+    Null: mean_c >= mean_s - delta. mu is the past stable mean *score*. Proof: Fan et al. (2015),
+    exp{l y - (-ln(1 - l b) - l b) / b^2 y^2} <= 1 + l y for y >= -b and 0 <= l b < 1, applied to every outcome, and
+    then as for levels. 1.7 times the samples of the exact bets.
+    """
+    u_c, u_s = shares(candidate.count, stable.count)
+    m = mu - delta
+    b = np.maximum(np.maximum(u_c * (1.0 - m), u_s * mu), 1e-12)
+    y = u_c * (candidate.count * m - candidate.sum) + u_s * (stable.sum - stable.count * mu)
+    spread_c = candidate.sumsq - 2.0 * m * candidate.sum + candidate.count * m * m
+    spread_s = stable.sumsq - 2.0 * mu * stable.sum + stable.count * mu * mu
+    q = u_c * u_c * np.maximum(spread_c, 0.0) + u_s * u_s * np.maximum(spread_s, 0.0)
+    return _fan(y, q, b, grid)
+
+
+def paired_increments(differences: Moments, delta: Array, grid: BetGrid) -> Array:
+    """Log e-variables [B, BETS] of paired losses D = stable - candidate in [-1, 1]; null: E D <= delta.
+
+    The same inequality with y = D - delta >= -(1 + delta).
+    """
+    y = differences.sum - differences.count * delta
+    q = differences.sumsq - 2.0 * delta * differences.sum + differences.count * delta * delta
+    return _fan(y, np.maximum(q, 0.0), 1.0 + delta, grid)
+
+
+def _fan(y: Array, q: Array, b: Array, grid: BetGrid) -> Array:
+    stake = np.minimum(grid.values, (_MOST_AT_RISK_MOMENTS / b)[:, None])
+    at_risk = stake * b[:, None]
+    price = (-np.log1p(-at_risk) - at_risk) / (b * b)[:, None]
+    result: Array = stake * y[:, None] - price * q[:, None]
+    return result
+
+
+def mid_ranks(stable: Array) -> Array:
+    """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2."""
+    total = np.maximum(_row_sum(stable), 1e-12)[:, None]
+    below = np.cumsum(stable, axis=1) - stable
+    result: Array = (below + 0.5 * stable) / total
+    return result

@@ -1,0 +1,225 @@
+"""Histograms of latency, tokens, cost: a sequential Mann-Whitney for the body, an exceedance rate for the tail."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from promptrollout.analysis.bounded import Levels, harmonic, level_increments, mid_ranks
+from promptrollout.analysis.counts import Counts, HistogramCounts, History, Pair
+from promptrollout.analysis.events import EventWindow, Line
+from promptrollout.analysis.kinds.base import (
+    STABLE_NEEDED,
+    ArmValues,
+    Closed,
+    Closing,
+    Contrast,
+    Kind,
+    Mask,
+    keep,
+    per_sample,
+    scaled_history,
+    usable,
+)
+from promptrollout.analysis.kinds.event import bet_on_events
+from promptrollout.analysis.mixture import (
+    BOUNDED,
+    BOUNDED_CLOCK,
+    EVENTS_DOWN,
+    EVENTS_UP,
+    PROCESS,
+    Array,
+    BetGrid,
+    bet,
+    fresh,
+    log_e,
+    log_mean,
+)
+from promptrollout.analysis.plan import HistogramMargin, MetricKind, MetricPlan
+
+#: Variance of a rank that is uniform on [0, 1].
+_RIDIT_VARIANCE = 1.0 / 12.0
+#: Share of stable values beyond the edge that stands for the tail.
+_TAIL = 0.05
+#: Which quantile is shown.
+_SHOWN = 0.95
+#: Margins of one side: ridit, exceedance ratio, index of the threshold's edge (-1: nearest the stable p95).
+_SIDE = 3
+_AUTOMATIC = -1.0
+
+
+class HistogramKind(Kind):
+    """Columns: candidate buckets, then stable buckets, both ordered from good to bad.
+
+    Own state: past stable buckets, then ridit and exceedance processes of harm, then those of promotion. Harm rests
+    on the mean of both (an average of e-values is one). Non-inferiority needs both: a mean would show only that one
+    of body and tail is not worse, so the smaller one speaks.
+    """
+
+    kind = MetricKind.Histogram
+    statistic = "p95"
+    difference = "rank"
+
+    def __init__(self, *, buckets: int) -> None:
+        self._buckets = buckets
+        self.columns = 2 * buckets
+        self.width = buckets + 4 * PROCESS
+
+    def params(self, metric: MetricPlan) -> tuple[float, ...]:
+        """Margins of rollback and of promotion."""
+        result: list[float] = []
+        for margin in (metric.margin, metric.promote_margin):
+            assert isinstance(margin, HistogramMargin)  # noqa: S101 - MetricPlan checked it; this tells mypy
+            result += [margin.ridit, margin.exceedance, _edge_index(metric, margin.threshold)]
+        return tuple(result)
+
+    def seed(self, metric: MetricPlan, history: History) -> Array:
+        """Past stable buckets from the history, fresh processes."""
+        state = np.zeros(self.width)
+        row = self._arm(history.counts, metric)
+        if not isinstance(row, str) and usable(history.counts, row):
+            state[: self._buckets] = scaled_history(np.array(row), sum(row))
+        grids = (BOUNDED, EVENTS_UP, BOUNDED, EVENTS_DOWN)
+        state[self._buckets :] = np.concatenate([fresh(grid) for grid in grids])
+        return state
+
+    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+        """Both arms' buckets, worst last."""
+        candidate, stable = self._arm(pair.candidate, metric), self._arm(pair.stable, metric)
+        if isinstance(candidate, str):
+            return f"candidate {candidate}"
+        if isinstance(stable, str):
+            return f"stable {stable}"
+        return candidate + stable
+
+    def _arm(self, counts: Counts | None, metric: MetricPlan) -> list[float] | str:
+        if not isinstance(counts, HistogramCounts):
+            return "needs HistogramCounts"
+        if len(counts.buckets) != self._buckets:
+            return f"has {len(counts.buckets)} buckets, the metric's edges make {self._buckets}"
+        return list(counts.buckets[::-1] if metric.higher_is_better else counts.buckets)
+
+    def sound(self, counts: Array) -> Mask:
+        """Nothing negative."""
+        mask: Mask = np.logical_and.reduce(counts >= 0.0, axis=1)
+        return mask
+
+    def sizes(self, counts: Array) -> tuple[Array, Array]:
+        """Values of both arms."""
+        candidate, stable = self._split(counts)
+        return candidate.sum(axis=1), stable.sum(axis=1)
+
+    def _split(self, counts: Array) -> tuple[Array, Array]:
+        return (
+            np.ascontiguousarray(counts[:, : self._buckets]),
+            np.ascontiguousarray(counts[:, self._buckets :]),
+        )
+
+    def close(self, closing: Closing) -> Closed:
+        """Ridit and exceedance processes of both sides, on the past stable distribution."""
+        past = np.ascontiguousarray(closing.state[:, : self._buckets])
+        candidate, stable = self._split(closing.counts)
+        levels = Levels(candidate, stable, mid_ranks(past))
+        state = closing.state.copy()
+        state[:, : self._buckets] = keep(stable.sum(axis=1))[:, None] * past + stable
+        for side in (0, 1):
+            ridit, tail = self._process(2 * side), self._process(2 * side + 1)
+            margins = closing.params[:, side * _SIDE : (side + 1) * _SIDE]
+            increments, delta = _ridit_bets(levels, past, margins[:, 0].copy(), mirrored=side == 1)
+            increments /= closing.phi[:, None]
+            state[:, ridit] = bet(closing.state[:, ridit], BOUNDED, delta / closing.phi, increments)
+            grid = EVENTS_DOWN if side else EVENTS_UP
+            state[:, tail] = _exceedance(closing.state[:, tail], (levels, past), margins, grid, closing.phi)
+        harm = log_mean(log_e(state[:, self._process(0)]), log_e(state[:, self._process(1)]))
+        promote = np.minimum(log_e(state[:, self._process(2)]), log_e(state[:, self._process(3)]))
+        return Closed(state, harm, promote, _contrast(levels, closing.phi))
+
+    def _process(self, index: int) -> slice:
+        start = self._buckets + index * PROCESS
+        return slice(start, start + PROCESS)
+
+    def values(self, totals: Array, metric: MetricPlan) -> ArmValues:
+        """95th percentiles (5th where higher is better), linear within a bucket."""
+        candidate, stable = totals[: self._buckets], totals[self._buckets :]
+        return ArmValues(
+            _quantile(candidate, metric),
+            _quantile(stable, metric),
+            float(candidate.sum()),
+            float(stable.sum()),
+        )
+
+    def sign(self, metric: MetricPlan) -> float:
+        """Ranks are stored with the worst values highest."""
+        return -1.0 if metric.higher_is_better else 1.0
+
+
+def _edge_index(metric: MetricPlan, threshold: float | None) -> float:
+    """The edge nearest a threshold, as a position in buckets ordered from good to bad."""
+    if threshold is None:
+        return _AUTOMATIC
+    edges = metric.edges
+    nearest = min(range(len(edges)), key=lambda i: abs(edges[i] - threshold))
+    return float(len(edges) - 1 - nearest if metric.higher_is_better else nearest)
+
+
+def _ridit_bets(levels: Levels, past: Array, margin: Array, *, mirrored: bool) -> tuple[Array, Array]:
+    """Log e-variables [B, BETS] of the body, and the information [B] of the window; nothing before 200 stable."""
+    n_c, n_s = levels.candidate.sum(axis=1), levels.stable.sum(axis=1)
+    h = harmonic(n_c, n_s)
+    half = np.full(len(h), 0.5)
+    if mirrored:
+        levels, margin = Levels(levels.candidate, levels.stable, 1.0 - levels.badness), -margin
+    increments = level_increments(levels, half, margin, BOUNDED)
+    active = (past.sum(axis=1) >= STABLE_NEEDED) & (h > 0.0)
+    increments[~active] = 0.0
+    return increments, np.where(active, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
+
+
+def _exceedance(
+    process: Array, data: tuple[Levels, Array], margins: Array, grid: BetGrid, phi: Array
+) -> Array:
+    """The tail as events: values beyond the edge, against a ratio of rates."""
+    levels, past = data
+    beyond = np.cumsum(past[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    total = past.sum(axis=1)
+    distance = np.abs(beyond - _TAIL * total[:, None])
+    edge = np.where(margins[:, 2] >= 0.0, margins[:, 2], np.argmin(distance, axis=1)).astype(np.intp)
+    tail = np.arange(past.shape[1])[None] > edge[:, None]
+    window = EventWindow(
+        levels.candidate.sum(axis=1),
+        np.where(tail, levels.candidate, 0.0).sum(axis=1),
+        levels.stable.sum(axis=1),
+        np.where(tail, levels.stable, 0.0).sum(axis=1),
+    )
+    seen = np.stack([total, np.where(tail, past, 0.0).sum(axis=1)], axis=1)
+    line = Line(margins[:, 1].copy(), np.zeros(len(total)))
+    return bet_on_events(process, seen, window, line, grid, phi)
+
+
+def _contrast(levels: Levels, phi: Array) -> Contrast:
+    """Difference of mean ranks: the chance that a candidate value is worse than a stable one, minus one half."""
+    n_c, n_s = levels.candidate.sum(axis=1), levels.stable.sum(axis=1)
+    rank_c = per_sample((levels.candidate * levels.badness).sum(axis=1), n_c)
+    rank_s = per_sample((levels.stable * levels.badness).sum(axis=1), n_s)
+    known = levels.badness[:, -1] > 0.0
+    weight = np.where(known, harmonic(n_c, n_s), 0.0)
+    variance = _RIDIT_VARIANCE * (per_sample(np.ones(len(n_c)), n_c) + per_sample(np.ones(len(n_s)), n_s))
+    return Contrast(weight, rank_c - rank_s, variance * phi)
+
+
+def _quantile(buckets: Array, metric: MetricPlan) -> float:
+    """The shown quantile; the open bucket answers with its lower edge, as Prometheus does."""
+    total = float(buckets.sum())
+    if not total:
+        return math.nan
+    counts = buckets[::-1] if metric.higher_is_better else buckets
+    rank = (1.0 - _SHOWN if metric.higher_is_better else _SHOWN) * total
+    edges, below = metric.edges, 0.0
+    for i, upper in enumerate(edges):
+        count = float(counts[i])
+        if below + count >= rank and count > 0.0:
+            lower = edges[i - 1] if i else min(0.0, upper)
+            return lower + (upper - lower) * max(rank - below, 0.0) / count
+        below += count
+    return edges[-1]

@@ -1,0 +1,215 @@
+"""One rollout while its windows are folded, and the way from counts to rows and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from promptrollout.analysis.counts import ArmRequests, Pair, Window
+from promptrollout.analysis.evidence import FLOAT, Evidence, Problem, ProblemCode
+from promptrollout.analysis.kinds import Kind, kind_of
+from promptrollout.analysis.mixture import Array
+from promptrollout.analysis.plan import AnalysisPlan, MetricPlan
+from promptrollout.analysis.sampleratio import FULL_WEIGHT, RatioCounts
+
+#: Problems kept of one call, per rollout.
+_MOST_PROBLEMS = 16
+#: Times are floats: this many seconds of overlap are rounding.
+_TIME_SLACK = 1e-6
+
+
+class Working:
+    """One rollout while its windows are folded."""
+
+    __slots__ = (
+        "base",
+        "blocks",
+        "exposure",
+        "first_start",
+        "harmed",
+        "incomplete",
+        "last_end",
+        "late",
+        "plan",
+        "problems",
+        "ratio",
+        "rejected",
+        "rows",
+        "threshold",
+        "windows",
+        "windows_counted",
+    )
+
+    def __init__(self, plan: AnalysisPlan, evidence: Evidence, windows: Sequence[Window]) -> None:
+        self.plan = plan
+        self.base = evidence.aligned(plan)
+        base = self.base
+        self.rows = list(base.rows)
+        self.blocks = base.blocks
+        self.late = base.late
+        self.ratio = base.ratio
+        self.first_start, self.last_end = base.first_start, base.last_end
+        self.exposure = base.exposure
+        self.windows_counted, self.rejected = base.windows, base.rejected
+        self.harmed = base.harmed
+        self.problems: list[Problem] = []
+        #: whether a metric is without new counts in the window at hand
+        self.incomplete = False
+        self.threshold = plan.harm_threshold
+        # Popped from the end.
+        self.windows = _ordered(windows)
+
+    def next_window(self) -> Window | None:
+        """The next window that counts, or None if this one does not."""
+        window = self.windows.pop()
+        if (wrong := _wrong_window(window)) is not None:
+            self.reject(ProblemCode.InvalidWindow, wrong)
+            return None
+        if self.last_end is not None:
+            if window.end <= self.last_end + _TIME_SLACK:
+                return None
+            if window.start < self.last_end - _TIME_SLACK:
+                message = f"window starts at {window.start}, before the last one ended at {self.last_end}"
+                self.reject(ProblemCode.OverlappingWindow, message, None, window.end)
+                return None
+        self.last_end = window.end
+        if self.first_start is None and window.weight > 0:
+            self.first_start = window.start
+        warm = self.first_start is None or window.start >= self.first_start + self.plan.warm_up
+        if not warm:
+            return None
+        self.windows_counted += 1
+        self.incomplete = False
+        self.exposure = window.exposure
+        self._count_requests(window)
+        return window
+
+    def _count_requests(self, window: Window) -> None:
+        requests = window.requests
+        if requests is None:
+            return
+        if not _sound_requests(requests):
+            message = f"requests per arm must be finite and not negative, got {requests}"
+            self.reject(ProblemCode.InvalidCounts, message, None, window.end)
+            return
+        ratio = self.ratio
+        if ratio is None or (ratio.exposure, ratio.weight) != (window.exposure, window.weight):
+            ratio = RatioCounts(window.exposure, window.weight)
+        self.ratio = ratio.plus(requests)
+
+    def reject(
+        self, code: ProblemCode, message: str, metric: str | None = None, end: float | None = None
+    ) -> None:
+        """Note something that is left out."""
+        self.rejected += 1
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(code, message, metric, end))
+
+    def result(self) -> Evidence:
+        """The evidence after all windows."""
+        base = self.base
+        return Evidence(
+            base.fingerprints,
+            tuple(self.rows),
+            self.blocks,
+            self.late,
+            self.ratio,
+            self.first_start,
+            self.last_end,
+            self.exposure,
+            self.windows_counted,
+            self.rejected,
+            self.harmed,
+            tuple(self.problems),
+        )
+
+
+def _ordered(windows: Sequence[Window]) -> list[Window]:
+    """Latest first, so that the next one is popped from the end; windows without times come first of all."""
+    return sorted(windows, key=lambda w: w.end if is_number(w.end) else -math.inf, reverse=True)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _wrong_window(window: Window) -> str | None:
+    """What is wrong with a window's own fields, None if nothing is."""
+    if not (is_number(window.start) and is_number(window.end) and window.start < window.end):
+        return f"window times must be finite and ascending, got {window.start} to {window.end}"
+    if not (isinstance(window.exposure, int) and 0 <= window.exposure < 2**53):
+        return (
+            f"window at {window.start}: exposure must be a whole number of at least 0, got {window.exposure}"
+        )
+    if not (isinstance(window.weight, int) and 0 <= window.weight <= FULL_WEIGHT):
+        return f"window at {window.start}: weight must be a whole number from 0 to 10000, got {window.weight}"
+    return None
+
+
+def _sound_requests(requests: ArmRequests) -> bool:
+    arms = (requests.candidate, requests.stable)
+    flat = arms if requests.clusters is None else (*arms, *requests.clusters[0], *requests.clusters[1])
+    even = requests.clusters is None or len(requests.clusters[0]) == len(requests.clusters[1])
+    return even and all(is_number(n) and n >= 0.0 for n in flat)
+
+
+#: Kind and packed margins by fingerprint: plans are rebuilt often, metrics rarely change.
+_COMPILED: dict[str, tuple[Kind, bytes]] = {}
+_COMPILED_LIMIT = 100_000
+
+
+def compiled(metric: MetricPlan) -> tuple[Kind, bytes]:
+    """A metric's kind and its packed margins."""
+    found = _COMPILED.get(metric.fingerprint)
+    if found is None:
+        if len(_COMPILED) >= _COMPILED_LIMIT:
+            _COMPILED.clear()
+        kind = kind_of(metric)
+        found = kind, np.array(kind.params(metric), dtype=FLOAT).tobytes()
+        _COMPILED[metric.fingerprint] = found
+    return found
+
+
+def floats(values: Sequence[float], columns: int) -> Array:
+    """A flat list as rows; an entry that is no number becomes nan and so is rejected with its row."""
+    try:
+        flat = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        flat = np.array([float(v) if is_number(v) else math.nan for v in values])
+    return flat.reshape(-1, columns)
+
+
+def stack(packed: Sequence[bytes]) -> Array:
+    """Packed rows as one writable array [B, size]."""
+    flat = np.frombuffer(bytearray(b"".join(packed)), dtype=FLOAT)
+    return flat.reshape(len(packed), -1)
+
+
+def unstack(rows: Array) -> list[bytes]:
+    """Rows of an array, packed."""
+    flat, size = rows.astype(FLOAT, copy=False).tobytes(), rows.shape[1] * FLOAT.itemsize
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def reject_counts(w: Working, position: int, end: float, what: str) -> None:
+    """Leave a metric's counts of a window out, and say so."""
+    name = w.plan.metrics[position].name
+    w.incomplete = True
+    w.reject(ProblemCode.InvalidCounts, f"counts of {name} {what}: left out", name, end)
+
+
+def read(w: Working, position: int, pair: Pair, end: float) -> list[float] | None:
+    """A pair's counts as columns, or None after noting what is wrong with their shape."""
+    metric = w.plan.metrics[position]
+    kind, _ = compiled(metric)
+    try:
+        row = kind.read(pair, metric)
+    except (TypeError, AttributeError, ValueError):
+        row = "are no numbers"
+    if isinstance(row, str):
+        reject_counts(w, position, end, row)
+        return None
+    return row
