@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.base import ApiModel, DnsLabel
+from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 
 Text = Annotated[str, StringConstraints(max_length=400_000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -37,7 +38,7 @@ class Model(ApiModel):
     """The model that the prompt was written for; it changes with the prompt, in one revision."""
 
     name: Name = Field(description="The model's name, as the provider spells it.")
-    parameters: dict[str, Annotated[str, StringConstraints(max_length=256)]] = Field(
+    parameters: dict[Name, Annotated[str, StringConstraints(max_length=256)]] = Field(
         default_factory=dict,
         max_length=64,
         description='Sampling parameters by name. Values are strings ("0.2"), so that no float is rounded.',
@@ -46,6 +47,12 @@ class Model(ApiModel):
 
 class Part(ApiModel):
     """One prompt of an application that has several which must move together."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one(filled("messages"), present("text"), message="a part has either messages or text"),
+        )
+    )
 
     messages: list[Message] = Field(
         default_factory=list, max_length=64, description="The messages of a chat prompt, in order."
@@ -65,6 +72,22 @@ class Part(ApiModel):
 class InlinePrompt(Part):
     """A prompt written into the resource. All of it is content: a change of any of it is a new revision."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one(
+                filled("messages"),
+                present("text"),
+                filled("parts"),
+                message="write the prompt as exactly one of messages, text and parts",
+            ),
+            Rule(
+                f"!{filled('parts')} || !({filled('tools')} || has(self.responseFormat))",
+                "tools and responseFormat of a prompt with parts stand in the part that uses them",
+                ".parts",
+            ),
+        )
+    )
+
     parts: dict[DnsLabel, Part] = Field(
         default_factory=dict,
         max_length=16,
@@ -81,9 +104,10 @@ class InlinePrompt(Part):
     variables: list[Name] = Field(
         default_factory=list,
         max_length=128,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="The names of the variables. They must equal what the text uses: a difference is Invalid.",
     )
-    extra: dict[str, Text] = Field(
+    extra: dict[Name, Text] = Field(
         default_factory=dict,
         max_length=64,
         description="Anything else that changes an answer (an index name, a retrieval depth); handed to the pods.",
@@ -92,5 +116,9 @@ class InlinePrompt(Part):
 
 class Prompt(ApiModel):
     """The wanted prompt."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one(present("inline"), message="name the prompt's source: inline"))
+    )
 
     inline: InlinePrompt | None = Field(default=None, description="The prompt, written here.")

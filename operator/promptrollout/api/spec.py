@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
-from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.prompt import Prompt
+from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
@@ -276,7 +276,9 @@ class Metric(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             exactly_one(
-                present("preset"), present("events"), message="a metric has either a preset or events, one of them"
+                present("preset"),
+                present("events"),
+                message="a metric has either a preset or events, one of them",
             ),
             Rule(
                 f"!{_IS_SCORE} || has(self.score)",

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from promptrollout.api.base import ApiModel, Moment
+from promptrollout.api.base import ApiModel, Many, Moment, Sentence, Some, Word
 from promptrollout.api.prompt import FreeObject
 
 
@@ -42,12 +42,12 @@ class ConditionStatus(StrEnum):
 class Condition(ApiModel):
     """One condition, for `kubectl wait --for=condition=...`."""
 
-    type: str = Field(
+    type: Word = Field(
         description="Healthy, Progressing, Delivered, MetricsAvailable, Paused, Valid and others."
     )
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    reason: str = Field(description="Why, in one CamelCase word.")
-    message: str = Field(default="", description="Why, in a sentence.")
+    reason: Word = Field(description="Why, in one CamelCase word.")
+    message: Sentence = Field(default="", description="Why, in a sentence.")
     last_transition_time: Moment = Field(description="When status last changed.")
     observed_generation: int = Field(default=0, description="The generation of the spec it speaks of.")
 
@@ -55,15 +55,15 @@ class Condition(ApiModel):
 class Arm(ApiModel):
     """One revision that is being served."""
 
-    name: str = Field(description="candidate, stable, or an arm's name.")
-    revision: str = Field(description="The revision's short hash.")
+    name: Word = Field(description="candidate, stable, or an arm's name.")
+    revision: Word = Field(description="The revision's short hash.")
     weight: int = Field(description="Its share in 1/10,000; all arms sum to 10,000.")
 
 
 class Pin(ApiModel):
     """A revision without weight that conversations which began with it may still end with."""
 
-    revision: str = Field(description="The revision's short hash.")
+    revision: Word = Field(description="The revision's short hash.")
     until: Moment = Field(description="When the last of them must be over.")
 
 
@@ -72,7 +72,7 @@ class Acknowledged(ApiModel):
 
     pods: int = Field(default=0, description="How many pods have loaded it.")
     of: int = Field(default=0, description="How many ready pods there are.")
-    waiting_for: list[str] = Field(default_factory=list, description="Pods that have not (the first ten).")
+    waiting_for: Some[Word] = Field(default_factory=list, description="Pods that have not (the first ten).")
     at: Moment | None = Field(default=None, description="When the quorum had loaded it; unset until then.")
 
 
@@ -81,9 +81,9 @@ class Delivered(ApiModel):
 
     sequence: int = Field(description="Grows by one at each change of the payload.")
     exposure: int = Field(description="Grows by one at each change of weights; the label `step` of metrics.")
-    salt: str = Field(description="Mixed into the assignment; new for each candidate.")
-    arms: list[Arm] = Field(description="What is served, candidate first, stable last.")
-    pins: list[Pin] = Field(default_factory=list, description="Revisions that only pinned conversations get.")
+    salt: Word = Field(description="Mixed into the assignment; new for each candidate.")
+    arms: Some[Arm] = Field(description="What is served, candidate first, stable last.")
+    pins: Many[Pin] = Field(default_factory=list, description="Revisions that only pinned conversations get.")
     changed_at: Moment = Field(description="When this was decided.")
     written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
     acknowledged: Acknowledged = Field(default_factory=Acknowledged, description="Which pods have loaded it.")
@@ -92,17 +92,17 @@ class Delivered(ApiModel):
 class RevisionRef(ApiModel):
     """A sealed prompt."""
 
-    revision: str = Field(description="The revision's short hash.")
+    revision: Word = Field(description="The revision's short hash.")
     since: Moment = Field(description="Since when it has this place.")
 
 
 class Progress(ApiModel):
     """Where the strategy is."""
 
-    strategy: str = Field(description="The strategy's name.")
+    strategy: Word = Field(description="The strategy's name.")
     step: int = Field(default=0, description="The step in work, from 1; 0 before the first.")
     steps: int = Field(default=0, description="How many steps there are.")
-    plan: str = Field(default="", description="A digest of the steps, by which an edit is noticed.")
+    plan: Word = Field(default="", description="A digest of the steps, by which an edit is noticed.")
     since: Moment | None = Field(default=None, description="When the step's weight was loaded by the pods.")
     held: float = Field(default=0.0, description="Seconds that this step's clock stood.")
     held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
@@ -111,7 +111,7 @@ class Progress(ApiModel):
 class Candidate(ApiModel):
     """The revision on trial."""
 
-    revision: str = Field(description="The revision's short hash.")
+    revision: Word = Field(description="The revision's short hash.")
     attempt: int = Field(default=1, description="1, or more after a retry.")
     started_at: Moment = Field(description="When it became the candidate.")
     held: float = Field(
@@ -123,29 +123,31 @@ class Candidate(ApiModel):
 class MetricStatus(ApiModel):
     """One metric's evidence, in words and numbers."""
 
-    name: str = Field(description="The metric's name.")
-    role: str = Field(description="Guard, Required or Observe.")
-    verdict: str = Field(description="Harmed, NonInferior, Inconclusive or NoData.")
-    candidate: str = Field(default="", description="The candidate's value.")
-    stable: str = Field(default="", description="Stable's value over the same windows.")
-    difference: str = Field(default="", description="Candidate minus stable, with its confidence sequence.")
+    name: Word = Field(description="The metric's name.")
+    role: Word = Field(description="Guard, Required or Observe.")
+    verdict: Word = Field(description="Harmed, NonInferior, Inconclusive or NoData.")
+    candidate: Word = Field(default="", description="The candidate's value.")
+    stable: Word = Field(default="", description="Stable's value over the same windows.")
+    difference: Sentence = Field(
+        default="", description="Candidate minus stable, with its confidence sequence."
+    )
     samples: int = Field(default=0, description="Answers of the candidate that were compared.")
-    harm: str = Field(default="", description="Evidence for harm against its threshold: 3.1 of 20.")
-    non_inferiority: str = Field(
+    harm: Word = Field(default="", description="Evidence for harm against its threshold: 3.1 of 20.")
+    non_inferiority: Word = Field(
         default="", description="Evidence for non-inferiority against its threshold."
     )
-    message: str = Field(default="", description="What is missing or odd, in a sentence.")
+    message: Sentence = Field(default="", description="What is missing or odd, in a sentence.")
 
 
 class AnalysisStatus(ApiModel):
     """The comparison of candidate and stable."""
 
-    verdict: str = Field(default="NoData", description="Harmed, NonInferior, Inconclusive or NoData.")
-    harm: str = Field(default="", description="Combined evidence for harm against its threshold.")
+    verdict: Word = Field(default="NoData", description="Harmed, NonInferior, Inconclusive or NoData.")
+    harm: Word = Field(default="", description="Combined evidence for harm against its threshold.")
     through: Moment | None = Field(default=None, description="The end of the last window that was read.")
-    metrics: list[MetricStatus] = Field(default_factory=list, description="Each metric.")
+    metrics: Some[MetricStatus] = Field(default_factory=list, description="Each metric.")
     unavailable_since: Moment | None = Field(default=None, description="Since when metrics cannot be read.")
-    unavailable: str = Field(default="", description="Why not.")
+    unavailable: Sentence = Field(default="", description="Why not.")
     checkpoint: FreeObject | None = Field(
         default=None,
         description="The evidence so far, from which a restarted operator goes on. Not for people.",
@@ -158,23 +160,23 @@ class AnalysisStatus(ApiModel):
 class Rollback(ApiModel):
     """A rollback, and how fast it was."""
 
-    revision: str = Field(description="The revision that was rolled back.")
-    reason: str = Field(description="Why, in one word.")
-    message: str = Field(description="Why, with the numbers.")
+    revision: Word = Field(description="The revision that was rolled back.")
+    reason: Word = Field(description="Why, in one word.")
+    message: Sentence = Field(description="Why, with the numbers.")
     window_end: Moment | None = Field(default=None, description="The end of the window that decided.")
     readable_at: Moment | None = Field(default=None, description="When that window's data had been read.")
     decided_at: Moment = Field(description="When it was decided (and status written).")
     written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
     acknowledged_at: Moment | None = Field(default=None, description="When the last pod was back at stable.")
-    evidence: str = Field(default="", description="The ConfigMap that holds the windows it rests on.")
+    evidence: Word = Field(default="", description="The ConfigMap that holds the windows it rests on.")
 
 
 class HistoryEntry(ApiModel):
     """What became of an earlier revision."""
 
-    revision: str = Field(description="The revision's short hash.")
+    revision: Word = Field(description="The revision's short hash.")
     outcome: Outcome = Field(description="Promoted, RolledBack, Aborted or Superseded.")
-    reason: str = Field(default="", description="Why, in one word.")
+    reason: Word = Field(default="", description="Why, in one word.")
     started_at: Moment = Field(description="When it became the candidate.")
     ended_at: Moment = Field(description="When that was over.")
 
@@ -182,18 +184,19 @@ class HistoryEntry(ApiModel):
 class CommandResult(ApiModel):
     """What became of the last command."""
 
-    id: str = Field(description="The id it came with.")
-    verb: str = Field(description="What was asked.")
-    result: str = Field(description="Executed or Refused.")
-    message: str = Field(default="", description="What was done, or why not.")
+    # Never cut: by it a command is known to have been executed.
+    id: str = Field(description="The id it came with.", json_schema_extra={"maxLength": 262_144})
+    verb: Word = Field(description="What was asked.")
+    result: Word = Field(description="Executed or Refused.")
+    message: Sentence = Field(default="", description="What was done, or why not.")
     at: Moment = Field(description="When.")
 
 
 class Pause(ApiModel):
     """Why a rollout stands still."""
 
-    reason: str = Field(description="Command, MetricsUnavailable, Inconclusive or SampleRatioMismatch.")
-    message: str = Field(description="What it waits for, and how to go on.")
+    reason: Word = Field(description="Command, MetricsUnavailable, Inconclusive or SampleRatioMismatch.")
+    message: Sentence = Field(description="What it waits for, and how to go on.")
     since: Moment = Field(description="Since when.")
 
 
@@ -202,12 +205,12 @@ class RolloutStatus(ApiModel):
 
     observed_generation: int = Field(default=0, description="The generation of the spec this speaks of.")
     phase: Phase = Field(default=Phase.PENDING, description="Where the rollout is.")
-    message: str = Field(default="", description="What it waits for and until when, in one sentence.")
-    step: str = Field(default="", description="The step, as 3/5.")
-    weight: str = Field(default="", description="The candidate's weight, as 25%.")
-    verdict: str = Field(default="", description="The analysis' verdict.")
-    stable_revision: str = Field(default="", description="The revision that has proven itself.")
-    candidate_revision: str = Field(default="", description="The revision on trial.")
+    message: Sentence = Field(default="", description="What it waits for and until when, in one sentence.")
+    step: Word = Field(default="", description="The step, as 3/5.")
+    weight: Word = Field(default="", description="The candidate's weight, as 25%.")
+    verdict: Word = Field(default="", description="The analysis' verdict.")
+    stable_revision: Word = Field(default="", description="The revision that has proven itself.")
+    candidate_revision: Word = Field(default="", description="The revision on trial.")
     stable: RevisionRef | None = Field(default=None, description="The revision that has proven itself.")
     candidate: Candidate | None = Field(default=None, description="The revision on trial.")
     rejected: Candidate | None = Field(
@@ -221,10 +224,10 @@ class RolloutStatus(ApiModel):
     )
     rollback: Rollback | None = Field(default=None, description="The last rollback.")
     last_command: CommandResult | None = Field(default=None, description="What became of the last command.")
-    history: list[HistoryEntry] = Field(
+    history: Many[HistoryEntry] = Field(
         default_factory=list, description="Earlier revisions, the latest first."
     )
-    conditions: list[Condition] = Field(
+    conditions: Some[Condition] = Field(
         default_factory=list,
         description="For kubectl wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
