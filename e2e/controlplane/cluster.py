@@ -45,7 +45,7 @@ CONTROLLERS = (
 class ControlPlane:
     """A running API server. `kubectl` is an administrator's; `node_kubeconfig` is the kubelet's.
 
-    The processes are None when the cluster is somebody else's.
+    The processes, and the scheduler's kubeconfig, are None when the cluster is somebody else's.
     """
 
     server: str
@@ -53,6 +53,7 @@ class ControlPlane:
     node_kubeconfig: Path
     kubectl: Kubectl
     folder: Path
+    scheduler_kubeconfig: Path | None = None
     etcd: Process | None = None
     api_server: Process | None = None
     controller_manager: Process | None = None
@@ -111,6 +112,7 @@ class _Starter:
         self._port = free_port()
         self._admin = User.new("e2e-admin", "system:masters")
         self._controllers = User.new("system:kube-controller-manager", "system:masters")
+        self._scheduler = User.new("system:kube-scheduler")
         self._node = User.new(f"system:node:{NODE}", "system:nodes")
         self._certificate = self._folder / "certs" / "apiserver.crt"  # self-signed, and so its own authority
         self._key = write_secret(self._folder / "service-account.key", new_signing_key())
@@ -130,6 +132,7 @@ class _Starter:
             node_kubeconfig=self._kubeconfig("node", self._node),
             kubectl=kubectl,
             folder=self._folder,
+            scheduler_kubeconfig=self._kubeconfig("scheduler", self._scheduler),
             etcd=etcd,
             api_server=api_server,
             controller_manager=self._start_controller_manager(),
@@ -157,7 +160,8 @@ class _Starter:
         )
 
     def _start_api_server(self, etcd_url: str) -> Process:
-        tokens = "".join(f"{user.row()}\n" for user in (self._admin, self._controllers, self._node))
+        users = (self._admin, self._controllers, self._scheduler, self._node)
+        tokens = "".join(f"{user.row()}\n" for user in users)
         return self._spawn(
             "kube-apiserver",
             f"--etcd-servers={etcd_url}",

@@ -43,6 +43,11 @@ def die_with_parent() -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _prepare_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored here, and what is ignored is inherited
+    die_with_parent()
+
+
 @dataclass
 class _Child:
     """One process and its group. `grace` is the time in seconds between TERM and KILL; 0 kills at once."""
@@ -132,7 +137,7 @@ class Warden:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal reaches the owner alone, which ends them in order
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - safe here: the warden has one thread
+                preexec_fn=_prepare_child,  # noqa: PLW1509 - safe here: the warden has one thread
             )
         self._children[name] = _Child(popen, float(request["grace"]))
         return {"pid": popen.pid}

@@ -1,7 +1,7 @@
 """How good a prompt is: a deterministic rule from its text to the behaviour of the simulated model.
 
-Ordinary phrases have ordinary effects, so that a prompt in the demo reads like one. A test that wants exact figures adds
-a directive to the system prompt: `[simulate error_rate=0.12 score_mean=0.7 icc=0.2]`.
+Ordinary phrases have ordinary effects, so that a prompt in the demo reads like one. A test that wants exact figures
+adds a directive to the system prompt: `[simulate error_rate=0.12 score_mean=0.7 icc=0.2]`.
 """
 
 from __future__ import annotations
