@@ -162,7 +162,9 @@ def parse(data: Mapping[str, str]) -> Payload:
             raise PayloadError("revision_missing", f"{file} is missing")
         if _digest(data[file]) != digests.get(revision):
             raise PayloadError("revision_mismatch", f"{file} is not the file that {ROLLOUT_FILE} speaks of")
-        _object(data, file)
+        schema = _object(data, file).get("schema")
+        if schema != SCHEMA:
+            raise PayloadError("schema", f"{file} has schema {schema!r}, known is {SCHEMA}")
     return payload
 
 
@@ -234,7 +236,7 @@ def _from_wire(fields: Mapping[str, object], digest: str) -> Payload:
         unit=_str(fields["unit"]),
         salt=_str(fields["salt"]),
         arms=tuple(
-            ArmWeight(_str(arm["name"]), _str(arm["revision"]), _int(arm["weight"]))
+            ArmWeight(_str(arm["name"]), _str(arm["revision"]), _integer(arm["weight"]))
             for arm in map(_mapping, _list(fields["arms"]))
         ),
         pinned=tuple(
@@ -262,10 +264,16 @@ def _str(value: object) -> str:
     return value
 
 
-def _int(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} is not a whole number ≥ 0")
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not an integer")
     return value
+
+
+def _int(value: object) -> int:
+    if _integer(value) < 0:
+        raise ValueError(f"{value!r} is negative")
+    return _integer(value)
 
 
 def _list(value: object) -> Sequence[object]:

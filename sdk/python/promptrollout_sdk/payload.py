@@ -125,8 +125,6 @@ def _arms(value: object) -> tuple[Arm, ...]:
 
 
 def _prompt(read: Read, revision: str, digest: str, known: Mapping[str, tuple[str, Prompt]]) -> Prompt:
-    if revision in known and known[revision][0] == digest:
-        return known[revision][1]
     file = f"{revision}.json"
     try:
         raw = read(file)
@@ -135,6 +133,8 @@ def _prompt(read: Read, revision: str, digest: str, known: Mapping[str, tuple[st
         raise PayloadError(reason, str(error)) from error
     if _digest(raw) != digest:
         raise PayloadError("revision_mismatch", f"{file} is not the file that {ROLLOUT_FILE} speaks of")
+    if revision in known and known[revision][0] == digest:
+        return known[revision][1]
     document = _object(raw, file)
     if document.get("schema") != SCHEMA:
         raise PayloadError("schema", f"{file} has schema {document.get('schema')!r}, this SDK reads {SCHEMA}")

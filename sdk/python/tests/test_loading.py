@@ -1,0 +1,186 @@
+"""Payloads come, change, break and recover; what was good goes on serving."""
+
+import logging
+import os
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from promptrollout.delivery import render
+from promptrollout.revision import seal
+from promptrollout_sdk import Contract, PayloadError, PromptRollout
+from promptrollout_sdk.source import MAX_FILE_BYTES
+from tests.kubelet import DOCUMENTS, NEW, OLD, payload, unit_of
+
+
+def loaded(registry):
+    return {
+        sample.labels["sequence"]: sample.value
+        for metric in registry.collect()
+        if metric.name == "promptrollout_loaded"
+        for sample in metric.samples
+    }
+
+
+def test_a_swap_of_the_mount_is_served_whole(mount, rollout, registry):
+    assert rollout.sequence == 1
+    mount.deliver(payload(2, weight=10_000))
+    assert rollout.refresh()
+    assert rollout.sequence == 2
+    assert rollout.assign("anyone").render(shop="S") == [{"role": "system", "content": "New S"}]
+    assert loaded(registry) == {"2": 1}
+
+
+def test_an_unchanged_mount_is_not_loaded_again(rollout, value):
+    at = value("loaded_timestamp_seconds", sequence="1", hash=rollout._serving.payload.hash)
+    assert not rollout.refresh()
+    assert at == value("loaded_timestamp_seconds", sequence="1", hash=rollout._serving.payload.hash)
+
+
+def test_the_background_look_sees_the_swap(mount, rollout):
+    mount.deliver(payload(2))
+    rollout.poll(now=1.0)
+    assert rollout.sequence == 2
+
+
+GOOD = render(payload(2), DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (GOOD | {"rollout.json": GOOD["rollout.json"][:40]}, "not_json"),
+        (GOOD | {"rollout.json": GOOD["rollout.json"].replace('"sequence":2', '"sequence":3')}, "hash"),
+        ({"rollout.json": GOOD["rollout.json"]}, "revision_missing"),
+        (GOOD | {"rollout.json": "x" * (MAX_FILE_BYTES + 1)}, "too_large"),
+        (GOOD | {"rollout.json": b"\xff\xfe\x00"}, "not_json"),
+        (GOOD | {"rollout.json": "[" * 200_000}, "not_json"),
+        ({}, "missing"),
+    ],
+    ids=["truncated", "hash", "no revision", "10 MB", "binary", "deep", "empty"],
+)
+def test_a_broken_payload_keeps_the_last_good_one_and_recovers_by_itself(
+    mount, rollout, value, caplog, files, reason
+):
+    mount.write(files)
+    for now in (1.0, 1.05, 9.0, 20.0):
+        rollout.poll(now)
+    assert rollout.sequence == 1
+    assert rollout.assign("u").render(shop="S")
+    assert value("payload_errors_total", reason=reason) == 1
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
+    mount.deliver(payload(3))
+    rollout.poll(21.0)
+    assert rollout.sequence == 3
+
+
+def test_a_directory_that_disappears_and_comes_back(mount, rollout, value):
+    away = mount.path.with_name("away")
+    mount.path.rename(away)
+    rollout.poll(1.0)
+    assert (rollout.sequence, value("payload_errors_total", reason="missing")) == (1, 1)
+    away.rename(mount.path)
+    mount.deliver(payload(2))
+    rollout.poll(3.0)
+    assert rollout.sequence == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_permission_that_is_taken_away_and_given_back(mount, rollout, value):
+    mount.deliver(payload(2))
+    file = (mount.path / "rollout.json").resolve()
+    file.chmod(0)
+    rollout.poll(1.0)
+    assert value("payload_errors_total", reason="unreadable") == 1
+    file.chmod(0o644)
+    rollout.poll(9.0)
+    assert rollout.sequence == 2
+
+
+def test_without_any_payload_the_default_answers(tmp_path, registry):
+    rollout = PromptRollout.from_directory(tmp_path / "none", "Hi {{name}}", registry=registry, watch=False)
+    a = rollout.assign("u")
+    assert (a.revision, a.arm, a.render_text(name="Ann")) == ("default", "default", "Hi Ann")
+    with a.request():
+        pass
+    labels = {"rollout": "none", "revision": "default", "arm": "default", "step": "0", "outcome": "ok"}
+    assert registry.get_sample_value("promptrollout_requests_total", labels) == 1
+
+
+def test_without_payload_and_default_the_start_fails_and_says_why(tmp_path):
+    with pytest.raises(PayloadError, match="does not exist"):
+        PromptRollout.from_directory(tmp_path, registry=CollectorRegistry(), watch=False)
+
+
+@pytest.mark.parametrize("contract", [Contract(parts=["planner"]), Contract(variables=["question"])])
+def test_a_payload_that_the_application_cannot_serve_is_not_acknowledged(mount, registry, contract):
+    mount.deliver(payload())
+    rollout = PromptRollout.from_directory(mount.path, "x", registry=registry, contract=contract, watch=False)
+    assert rollout.sequence is None
+    assert loaded(registry) == {}
+    labels = {"rollout": mount.path.name, "reason": "contract"}
+    assert registry.get_sample_value("promptrollout_payload_errors_total", labels) == 1
+
+
+def test_a_plain_directory_is_read_too(tmp_path, registry):
+    for name, text in render(payload(), DOCUMENTS).items():
+        (tmp_path / name).write_text(text)
+    rollout = PromptRollout.from_directory(tmp_path, registry=registry, watch=False)
+    for name, text in render(payload(2, salt="other"), DOCUMENTS).items():
+        (tmp_path / name).write_text(text)
+    rollout.poll(1.0)
+    assert rollout.sequence == 2
+
+
+def test_a_change_of_weights_compiles_no_prompt_again(mount, rollout):
+    before = rollout._serving.payload.prompts[OLD.short]
+    mount.deliver(payload(2, weight=2500))
+    rollout.refresh()
+    assert rollout._serving.payload.prompts[OLD.short] is before
+
+
+def test_everything_is_at_zero_when_a_payload_is_loaded(rollout, value):
+    arm = {"revision": NEW.short, "arm": "candidate", "step": "1"}
+    for outcome in ("ok", "error", "aborted"):
+        assert value("requests_total", **arm, outcome=outcome) == 0
+    assert value("request_duration_seconds_count", **arm) == 0
+    assert value("score_count", **arm, score="helpfulness") == 0
+    assert value("score_nodes_total", **arm, score="helpfulness", node="20") == 0
+    assert value("unit_exposure_total", **arm, metric="errors") == 0
+    assert value("cluster_requests_total", arm="candidate", cluster="15") == 0
+    assert value("cluster_events_total", arm="stable", cluster="0", metric="refusals") == 0
+    assert value("cluster_score_sum", arm="stable", cluster="7", score="helpfulness") == 0
+
+
+def test_old_steps_leave_the_registry(mount, rollout, registry):
+    for sequence in range(2, 60):
+        mount.deliver(payload(sequence, weight=sequence))
+        rollout.refresh()
+    steps = {
+        s.labels["step"] for m in registry.collect() if m.name == "promptrollout_requests" for s in m.samples
+    }
+    assert "59" in steps
+    assert "1" not in steps
+    assert len(steps) <= 10
+
+
+def test_a_step_that_is_idle_for_an_hour_leaves_the_registry(mount, rollout, value):
+    mount.deliver(payload(2))
+    rollout.refresh()
+    old = {"revision": OLD.short, "arm": "stable", "step": "1", "outcome": "ok"}
+    rollout.poll(now=100.0)
+    assert value("requests_total", **old) == 0
+    rollout.poll(now=4000.0)
+    rollout.poll(now=8000.0)
+    assert value("requests_total", **old) is None
+    assert value("requests_total", **(old | {"step": "2"})) == 0
+
+
+def test_a_500_kb_payload_is_loaded(mount, rollout):
+    big = seal({"text": "word " * 100_000})
+    arms = tuple(
+        a if a.name == "candidate" else a.__class__("stable", big.short, 9500) for a in payload().arms
+    )
+    mount.deliver(payload(2, arms=arms), DOCUMENTS | {big.short: big.document})
+    assert rollout.refresh()
+    assert rollout.assign(unit_of(rollout, "stable")).render_text().startswith("word word")
