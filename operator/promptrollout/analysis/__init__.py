@@ -5,7 +5,8 @@
     evidence = fold(plan, evidence, windows)
     assess(plan, evidence).verdict
 
-`fold_many` does the same for many rollouts at once. Formulas and proofs stand in the modules that `events`, `bounded`, `mixture`, `confseq`, `dispersion`, `sampleratio`.
+`fold_many` does the same for many rollouts at once. Formulas and proofs stand in the modules that
+compute them: `events`, `bounded`, `mixture`, `confseq`, `dispersion`, `sampleratio`.
 """
 
 from promptrollout.analysis.assess import (

@@ -14,14 +14,15 @@ from promptrollout.analysis.mixture import Array
 #: What remains of the recent candidate traffic after each window: it looks back some 30 windows.
 _RATE_KEEP = 0.97
 #: Rows advanced at a time, so that the work stays in the processor's cache.
-_CHUNK = 256
+_CHUNK = 512
 
 
-def sound(kind: Kind, counts: Array) -> Mask:
-    """[B] booleans: counts [B, columns] are finite and such as can have been counted."""
+def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
+    """Counts [B, columns] completed, and [B] booleans: they are finite and such as can have been counted."""
     finite: Mask = np.logical_and.reduce(np.isfinite(counts), axis=1)
-    # The kind's own check sees zeros where something is not finite, so that no warning comes of it.
-    return finite & kind.sound(np.where(finite[:, None], counts, 0.0))
+    # The kind sees zeros where something is not finite, so that no warning comes of it.
+    completed = kind.complete(counts if finite.all() else np.where(finite[:, None], counts, 0.0))
+    return completed, finite & kind.sound(completed)
 
 
 def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:

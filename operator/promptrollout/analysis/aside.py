@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from promptrollout.analysis import dispersion
-from promptrollout.analysis.advance import close_late, sound
+from promptrollout.analysis.advance import check, close_late
 from promptrollout.analysis.counts import ClusterCounts, LateCounts, Window
 from promptrollout.analysis.evidence import FLOAT, LatePending, ProblemCode, prior
 from promptrollout.analysis.kinds import Kind
 from promptrollout.analysis.kinds.base import MERGE_BELOW, Slot
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import CorrelationBasis
-from promptrollout.analysis.working import Working, compiled, read, reject_counts, stack, unstack
+from promptrollout.analysis.working import Working, read, reject_counts, stack, unstack
 
 #: Earlier exposures a metric may have small windows open for; the oldest closes when there are more.
 _MOST_LATE = 4
@@ -67,12 +67,14 @@ def _arrive_late(w: Working, item: LateCounts, end: float, steps: _Steps) -> Non
     values = read(w, position, item.pair, end)
     if values is None:
         return
-    kind, _ = compiled(w.plan.metrics[position])
+    _, kind, _ = w.compiled[position]
     try:
         counts = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         counts = np.full(kind.columns, np.nan)
-    if not (isinstance(item.exposure, int) and bool(sound(kind, counts[None])[0])):
+    completed, fine = check(kind, counts[None])
+    counts = completed[0]
+    if not (isinstance(item.exposure, int) and fine[0]):
         reject_counts(w, position, end, "of an earlier exposure are negative, not finite or impossible")
         return
     pending = {(p.position, p.exposure): p for p in w.late}
@@ -105,7 +107,7 @@ def _merged(
 
 def _run_steps(kind: Kind, steps: Sequence[_Step]) -> None:
     rows = stack([s.w.rows[s.position] for s in steps])
-    params = stack([compiled(s.w.plan.metrics[s.position])[1] for s in steps])
+    params = stack([s.w.compiled[s.position][2] for s in steps])
     phi = np.array([s.phi for s in steps])
     context = (params, phi[:, 0].copy(), phi[:, 1].copy())
     after = close_late(

@@ -69,11 +69,13 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
     """
     u_c, u_s = shares(_row_sum(levels.candidate), _row_sum(levels.stable))
     loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
-    stake = np.minimum(grid.values, (_MOST_AT_RISK / np.maximum(loss, 1e-12))[:, None])
-    off = levels.badness - mu[:, None]
-    gain_c = u_c[:, None] * (off - d[:, None])
-    gain_s = -u_s[:, None] * off
-    return _log_growth(levels.candidate, gain_c, stake) + _log_growth(levels.stable, gain_s, stake)
+    # Bets come first in here, [BETS, B]: numpy is twice as fast when the long axis is the last one.
+    stake = np.minimum(grid.values[:, None], _MOST_AT_RISK / np.maximum(loss, 1e-12))
+    off = levels.badness.T - mu
+    result = np.zeros_like(stake)
+    _add_growth(result, levels.candidate.T, u_c * (off - d), stake)
+    _add_growth(result, levels.stable.T, -u_s * off, stake)
+    return np.ascontiguousarray(result.T)
 
 
 def _row_sum(values: Array) -> Array:
@@ -81,17 +83,16 @@ def _row_sum(values: Array) -> Array:
     return total
 
 
-def _log_growth(counts: Array, gain: Array, stake: Array) -> Array:
-    """sum_g counts[b, g] ln(1 + stake[b, i] gain[b, g]), shape [B, BETS]; empty levels cost nothing."""
-    rows, cols = np.nonzero(counts)
-    result = np.zeros_like(stake)
-    if not rows.size:
-        return result
-    terms = np.log1p(stake[rows] * gain[rows, cols][:, None])
-    terms *= counts[rows, cols][:, None]
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    result[rows[starts]] = np.add.reduceat(terms, starts, axis=0)
-    return result
+def _add_growth(result: Array, counts: Array, gain: Array, stake: Array) -> None:
+    """Add sum_g counts[g, b] ln(1 + stake[i, b] gain[g, b]) to result [BETS, B]."""
+    terms = np.empty_like(stake)
+    for level, level_gain in zip(counts, gain, strict=True):
+        # A level without counts in any row adds zero, whatever else is in the batch.
+        if level.any():
+            np.multiply(stake, level_gain, out=terms)
+            np.log1p(terms, out=terms)
+            terms *= level
+            result += terms
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:

@@ -86,65 +86,75 @@ def log_increments(window: EventWindow, p_hat: Array, line: Line, grid: BetGrid)
         [B, BETS], finite. Zero where an arm is empty, and where the bet lies inside the null.
 
     """
+    # Bets come first in here, [BETS, B]: numpy is twice as fast when the long axis is the last one.
     up = bool(grid.values[0] > 1.0)
-    g = reference_rate(p_hat, line, up=up)[:, None]
+    g = reference_rate(p_hat, line, up=up)
+    odds = grid.values[:, None]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        q = grid.values * g / (1.0 + g * (grid.values - 1.0))
+        q = odds * g
+        q /= 1.0 + g * (odds - 1.0)
         low, high, possible = _segment(q, p_hat, line, up=up)
-        possible &= (g > 0.0) & window.comparable[:, None]
-        m = _project(window, q, p_hat[:, None], line, (low, high))
-        stake, stable_stake = _stakes(window, q, m, line)
-        stake = np.where(possible, stake, 0.0)
-        stable_stake = np.where(possible, stable_stake, 0.0)
-        m = np.where(possible, m, 0.5)
-        c = np.where(possible, line.slope[:, None] * m + line.intercept[:, None], 0.5)
-    result: Array = (
-        window.x_c[:, None] * np.log1p(stake * (1.0 - c))
-        + (window.n_c - window.x_c)[:, None] * np.log1p(-stake * c)
-        + window.x_s[:, None] * np.log1p(-stable_stake * (1.0 - m))
-        + (window.n_s - window.x_s)[:, None] * np.log1p(stable_stake * m)
-    )
-    return result
+        possible &= (g > 0.0) & window.comparable
+        m = _project(window, q, p_hat, line, (low, high))
+        m[~possible] = 0.5
+        c = line.slope * m
+        c += line.intercept
+        stake, stable_stake = _stakes(window, q, m, c, line.slope)
+        stake[~possible] = 0.0
+        stable_stake[~possible] = 0.0
+        stake_won, stable_won = stake * (1.0 - c), stable_stake * m
+    result = window.x_c * np.log1p(stake_won)
+    result += (window.n_c - window.x_c) * np.log1p(stake_won - stake)
+    result += window.x_s * np.log1p(stable_won - stable_stake)
+    result += (window.n_s - window.x_s) * np.log1p(stable_won)
+    return np.ascontiguousarray(result.T)
 
 
 def _segment(q: Array, p_hat: Array, line: Line, *, up: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Where m may lie: the inner part of [p_hat, (q - B) / A], cut to where both m and c are probabilities."""
-    slope, intercept = line.slope[:, None], line.intercept[:, None]
-    meets = (q - intercept) / slope
-    here = p_hat[:, None]
-    low, high = (here, meets) if up else (meets, here)
-    low = np.maximum(low, np.maximum(0.0, -intercept / slope))
-    high = np.minimum(high, np.minimum(1.0, (1.0 - intercept) / slope))
+    meets = (q - line.intercept) / line.slope
+    low, high = (p_hat, meets) if up else (meets, p_hat)
+    low = np.maximum(low, np.maximum(0.0, -line.intercept / line.slope))
+    high = np.minimum(high, np.minimum(1.0, (1.0 - line.intercept) / line.slope))
     width = high - low
+    rim = _RIM * width
     # Narrower than this, rounding decides the direction of the bet.
-    return low + _RIM * width, high - _RIM * width, width > 1e-12
+    return low + rim, high - rim, width > 1e-12
 
 
 def _project(window: EventWindow, q: Array, p_hat: Array, line: Line, segment: tuple[Array, Array]) -> Array:
-    """Points m [B, BETS] of the line by Newton's method on n_c A (c-q) / (c(1-c)) + n_s (m-p) / (m(1-m)) = 0."""
-    slope, intercept = line.slope[:, None], line.intercept[:, None]
-    both = slope * window.n_c[:, None] + window.n_s[:, None]
-    weight_c, weight_s = slope * window.n_c[:, None] / both, window.n_s[:, None] / both
+    """Points m [BETS, B] of the line by Newton's method on n_c A (c-q) / (c(1-c)) + n_s (m-p) / (m(1-m)) = 0.
+
+    With A_c = (c-q) / (c(1-c)) the derivative of A_c by c is A_c^2 + q (1-q) / (c(1-c))^2.
+    """
+    slope, intercept = line.slope, line.intercept
+    both = slope * window.n_c + window.n_s
+    weight_c, weight_s = slope * window.n_c / both, window.n_s / both
+    steep = weight_c * slope
     low, high = segment
+    var_q, var_p = steep * q * (1.0 - q), weight_s * p_hat * (1.0 - p_hat)
     m = weight_c * ((q - intercept) / slope) + weight_s * p_hat
+    np.clip(m, low, high, out=m)
     for _ in range(_NEWTON_STEPS):
-        m = np.minimum(np.maximum(m, low), high)
-        c = slope * m + intercept
-        off_c, off_s = c - q, m - p_hat
-        var_c, var_s = c * (1.0 - c), m * (1.0 - m)
-        value = weight_c * off_c / var_c + weight_s * off_s / var_s
-        # d/dx (x - q)/(x(1 - x)) = ((x - q)^2 + q(1 - q)) / (x(1 - x))^2
-        bend_c = (off_c * off_c + q * (1.0 - q)) / (var_c * var_c)
-        bend_s = (off_s * off_s + p_hat * (1.0 - p_hat)) / (var_s * var_s)
-        m = m - value / (weight_c * slope * bend_c + weight_s * bend_s)
-    return np.minimum(np.maximum(m, low), high)
+        c = slope * m
+        c += intercept
+        inverse_c, inverse_s = 1.0 / (c * (1.0 - c)), 1.0 / (m * (1.0 - m))
+        pull_c, pull_s = (c - q) * inverse_c, (m - p_hat) * inverse_s
+        bend = steep * pull_c * pull_c
+        bend += var_q * inverse_c * inverse_c
+        bend += weight_s * pull_s * pull_s
+        bend += var_p * inverse_s * inverse_s
+        m -= (weight_c * pull_c + weight_s * pull_s) / bend
+        np.clip(m, low, high, out=m)
+    return m
 
 
-def _stakes(window: EventWindow, q: Array, m: Array, line: Line) -> tuple[Array, Array]:
-    """Stakes a and b [B, BETS], lowered together where one stable request could cost over .999 of the wealth."""
-    c = line.slope[:, None] * m + line.intercept[:, None]
+def _stakes(window: EventWindow, q: Array, m: Array, c: Array, slope: Array) -> tuple[Array, Array]:
+    """Stakes a and b [BETS, B], lowered together where one stable request could cost over .999 of the wealth."""
     a = (q - c) / (c * (1.0 - c))
-    b = line.slope[:, None] * a * (window.n_c / window.n_s)[:, None]
-    at_risk = np.maximum(b * (1.0 - m), -b * m)
-    scale = np.where(at_risk > _MOST_AT_RISK, _MOST_AT_RISK / at_risk, 1.0)
-    return a * scale, b * scale
+    b = (slope * window.n_c / window.n_s) * a
+    at_risk = np.maximum(b - b * m, -b * m)
+    scale = _MOST_AT_RISK / np.maximum(at_risk, _MOST_AT_RISK)
+    a *= scale
+    b *= scale
+    return a, b

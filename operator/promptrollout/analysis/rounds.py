@@ -6,14 +6,14 @@ import struct
 
 import numpy as np
 
-from promptrollout.analysis.advance import arrive, sound
+from promptrollout.analysis.advance import arrive, check
 from promptrollout.analysis.aside import run_blocks, run_late
 from promptrollout.analysis.counts import Window
 from promptrollout.analysis.evidence import FLOAT, Harm
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind
 from promptrollout.analysis.kinds.base import Slot
-from promptrollout.analysis.working import Working, compiled, floats, read, reject_counts, stack, unstack
+from promptrollout.analysis.working import Working, floats, read, reject_counts, stack, unstack
 
 
 class Group:
@@ -32,8 +32,7 @@ class Group:
 
     def run(self) -> list[Working]:
         """Advance all rows; returns the rollouts in which a metric alone has reached its rollout's threshold."""
-        counts = floats(self.counts, self.kind.columns)
-        fine = sound(self.kind, counts)
+        counts, fine = check(self.kind, floats(self.counts, self.kind.columns))
         if not fine.all():
             for i in np.flatnonzero(~fine).tolist():
                 reject_counts(
@@ -64,7 +63,7 @@ class Round:
     def add(self, w: Working, window: Window) -> None:
         """Queue a rollout's window."""
         self._windows.append((w, window))
-        positions, metrics = w.plan.positions, w.plan.metrics
+        positions, compiled = w.plan.positions, w.compiled
         length = window.end - window.start
         queued = 0
         for name, pair in window.metrics.items():
@@ -74,7 +73,7 @@ class Round:
             row = read(w, position, pair, window.end)
             if row is None:
                 continue
-            kind, params = compiled(metrics[position])
+            _, kind, params = compiled[position]
             group = self._groups.get(kind)
             if group is None:
                 group = self._groups[kind] = Group(kind)
@@ -85,7 +84,7 @@ class Round:
             group.moments += (window.exposure, length)
             group.ends.append(window.end)
             queued += 1
-        w.incomplete = w.incomplete or queued < len(metrics)
+        w.incomplete = w.incomplete or queued < len(compiled)
 
     def run(self) -> None:
         """Advance everything queued, look at the guards, then renew design effects."""

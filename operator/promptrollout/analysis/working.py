@@ -26,6 +26,7 @@ class Working:
     __slots__ = (
         "base",
         "blocks",
+        "compiled",
         "exposure",
         "first_start",
         "harmed",
@@ -45,6 +46,7 @@ class Working:
     def __init__(self, plan: AnalysisPlan, evidence: Evidence, windows: Sequence[Window]) -> None:
         self.plan = plan
         self.base = evidence.aligned(plan)
+        self.compiled = _compiled(plan)
         base = self.base
         self.rows = list(base.rows)
         self.blocks = base.blocks
@@ -128,6 +130,8 @@ class Working:
 
 def _ordered(windows: Sequence[Window]) -> list[Window]:
     """Latest first, so that the next one is popped from the end; windows without times come first of all."""
+    if len(windows) < 2:
+        return list(windows)
     return sorted(windows, key=lambda w: w.end if is_number(w.end) else -math.inf, reverse=True)
 
 
@@ -156,20 +160,24 @@ def _sound_requests(requests: ArmRequests) -> bool:
     return even and all(is_number(n) and n >= 0.0 for n in flat)
 
 
-#: Kind and packed margins by fingerprint: plans are rebuilt often, metrics rarely change.
-_COMPILED: dict[str, tuple[Kind, bytes]] = {}
-_COMPILED_LIMIT = 100_000
+Compiled = tuple[tuple[MetricPlan, Kind, bytes], ...]
+#: By the plan's fingerprints: plans are rebuilt often, metrics rarely change.
+_COMPILED: dict[tuple[str, ...], Compiled] = {}
+_COMPILED_LIMIT = 20_000
 
 
-def compiled(metric: MetricPlan) -> tuple[Kind, bytes]:
-    """A metric's kind and its packed margins."""
-    found = _COMPILED.get(metric.fingerprint)
+def _compiled(plan: AnalysisPlan) -> Compiled:
+    """Each metric's plan, kind and packed margins."""
+    found = _COMPILED.get(plan.fingerprints)
     if found is None:
         if len(_COMPILED) >= _COMPILED_LIMIT:
             _COMPILED.clear()
-        kind = kind_of(metric)
-        found = kind, np.array(kind.params(metric), dtype=FLOAT).tobytes()
-        _COMPILED[metric.fingerprint] = found
+        kinds = [kind_of(metric) for metric in plan.metrics]
+        found = tuple(
+            (metric, kind, np.array(kind.params(metric), dtype=FLOAT).tobytes())
+            for metric, kind in zip(plan.metrics, kinds, strict=True)
+        )
+        _COMPILED[plan.fingerprints] = found
     return found
 
 
@@ -203,8 +211,7 @@ def reject_counts(w: Working, position: int, end: float, what: str) -> None:
 
 def read(w: Working, position: int, pair: Pair, end: float) -> list[float] | None:
     """A pair's counts as columns, or None after noting what is wrong with their shape."""
-    metric = w.plan.metrics[position]
-    kind, _ = compiled(metric)
+    metric, kind, _ = w.compiled[position]
     try:
         row = kind.read(pair, metric)
     except (TypeError, AttributeError, ValueError):

@@ -129,6 +129,10 @@ class Kind(ABC):
     def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
         """The counts as `columns` floats, or in words what is wrong with their shape."""
 
+    def complete(self, counts: Array) -> Array:
+        """Fill in what follows from other columns, for finite counts [B, columns]; in bulk because that is cheap."""
+        return counts
+
     @abstractmethod
     def sound(self, counts: Array) -> Mask:
         """Booleans [B]: finite counts [B, columns] that can have been counted."""

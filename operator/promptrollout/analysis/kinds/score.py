@@ -56,8 +56,10 @@ class ScoreKind(Kind):
         """Past stable badness from the history, fresh processes."""
         state = np.zeros(self.width)
         row = _arm(history.counts, higher_is_better=metric.higher_is_better)
-        if not isinstance(row, str) and usable(history.counts, row) and bool(_sound(np.array([row]))[0]):
-            state[_PAST] = scaled_history(np.array(row[SCORE_NODES:]), row[SCORE_NODES])
+        if not isinstance(row, str) and usable(history.counts, row):
+            arm = _moments_of_nodes(np.array([row]))
+            if _sound(arm)[0]:
+                state[_PAST] = scaled_history(arm[0, SCORE_NODES:], float(arm[0, SCORE_NODES]))
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
         return state
 
@@ -70,6 +72,12 @@ class ScoreKind(Kind):
         if isinstance(stable, str):
             return f"stable {stable}"
         return candidate + stable
+
+    def complete(self, counts: Array) -> Array:
+        """Moments of the nodes."""
+        return np.concatenate(
+            [_moments_of_nodes(counts[:, :_ARM]), _moments_of_nodes(counts[:, _ARM:])], axis=1
+        )
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, and moments that scores within [0, 1] can have."""
@@ -121,19 +129,28 @@ def _arm(counts: Counts | None, *, higher_is_better: bool) -> list[float] | str:
         if len(counts.nodes) != SCORE_NODES:
             return f"has {len(counts.nodes)} nodes instead of {SCORE_NODES}"
         nodes = counts.nodes if higher_is_better else counts.nodes[::-1]
-        # The nodes are the truth: a scrape can catch the count a moment earlier or later.
-        first = second = total = 0.0
-        for i, weight in enumerate(nodes):
-            total += weight
-            first += weight * i
-            second += weight * i * i
-        return [*nodes, total, first / (SCORE_NODES - 1), second / (SCORE_NODES - 1) ** 2]
+        return [*nodes, 0.0, 0.0, 0.0]
     if counts.count and (counts.sum is None or counts.sumsq is None):
         return "has neither nodes nor sum and sum of squares"
     total, plain, square = counts.count, counts.sum or 0.0, counts.sumsq or 0.0
     if higher_is_better:
         plain, square = total - plain, total - 2.0 * plain + square
     return [0.0] * SCORE_NODES + [total, plain, square]
+
+
+def _moments_of_nodes(arm: Array) -> Array:
+    """Count, sum and sum of squares from the nodes, where there are any.
+
+    The nodes are the truth: a scrape can catch the count a moment earlier or later.
+    """
+    nodes = np.ascontiguousarray(arm[:, :SCORE_NODES])
+    total = nodes.sum(axis=1)
+    result = arm.copy()
+    known = total > 0.0
+    for i, weights in enumerate((np.ones(SCORE_NODES), NODES, NODES * NODES)):
+        moment = (nodes * weights).sum(axis=1)
+        result[:, SCORE_NODES + i] = np.where(known, moment, arm[:, SCORE_NODES + i])
+    return result
 
 
 def _sound(arm: Array) -> Mask:
