@@ -1,0 +1,94 @@
+"""The application that rollouts are tried on: a Deployment of serving pods, and the manifest of a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from e2e.objects import Json
+
+MOUNT = "/etc/prompts"
+
+
+@dataclass(frozen=True)
+class Application:
+    """A chat service in `namespace`, whose pods (label `app`) mount the ConfigMap of the rollout `rollout`."""
+
+    namespace: str = "shop"
+    app: str = "support"
+    rollout: str = "support-answer"
+    replicas: int = 3
+
+    @property
+    def config_map(self) -> str:
+        return f"{self.rollout}-prompt"
+
+    def manifests(self, model_url: str) -> Sequence[Json]:
+        """Namespace and Deployment, as a user would write them."""
+        container = {
+            "name": "chat",
+            "image": "promptrollout.dev/e2e-serving:local",
+            "command": ["python", "-m", "e2e.workload.serving"],
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": [{"name": "PROMPT_DIR", "value": MOUNT}, {"name": "MODEL_URL", "value": model_url}],
+            "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
+            "volumeMounts": [{"name": "prompt", "mountPath": MOUNT, "readOnly": True}],
+        }
+        volume = {"name": "prompt", "configMap": {"name": self.config_map, "optional": True}}
+        pod = {
+            "metadata": {"labels": {"app": self.app}, "annotations": {"prometheus.io/scrape": "true"}},
+            "spec": {"terminationGracePeriodSeconds": 3, "containers": [container], "volumes": [volume]},
+        }
+        return [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": self.app, "namespace": self.namespace, "labels": {"app": self.app}},
+                "spec": {
+                    "replicas": self.replicas,
+                    "selector": {"matchLabels": {"app": self.app}},
+                    "template": pod,
+                },
+            },
+        ]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec."""
+
+    application: Application
+    system_prompt: str
+    steps: Sequence[Json]
+    analysis: Json
+    delivery: Json
+
+    def manifest(self) -> Json:
+        messages = [
+            {"role": "system", "content": self.system_prompt},
+            {"role": "user", "content": "{{question}}"},
+        ]
+        used = [name for name in ("shop", "question") if f"{{{{{name}}}}}" in str(messages)]
+        inline = {
+            "messages": messages,
+            "model": {"name": "simulated", "parameters": {"temperature": "0.2"}},
+            "templateFormat": "mustache",
+            "variables": used,
+        }
+        delivery: Mapping[str, object] = {
+            "configMapName": self.application.config_map,
+            "podSelector": {"matchLabels": {"app": self.application.app}},
+            **self.delivery,
+        }
+        return {
+            "apiVersion": "promptrollout.dev/v1alpha1",
+            "kind": "PromptRollout",
+            "metadata": {"name": self.application.rollout, "namespace": self.application.namespace},
+            "spec": {
+                "prompt": {"inline": inline},
+                "delivery": delivery,
+                "strategy": {"canary": {"steps": list(self.steps)}},
+                "analysis": dict(self.analysis),
+            },
+        }

@@ -1,0 +1,206 @@
+"""The whole thing, as one context manager: control plane, Prometheus, serving pods, model, load, and the operator.
+
+with Stack(Options(pods=5)) as stack:
+    stack.kubectl("get", "pods", "-A")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from e2e import operator_process
+from e2e.application import Application
+from e2e.controlplane import binaries, cluster, prometheus
+from e2e.controlplane.kubectl import Kubectl
+from e2e.objects import KubeObject
+from e2e.operator_process import Operator
+from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor, free_port, wait_until
+from e2e.recorder import CONFIG_MAPS, ROLLOUTS, Recorder
+
+CRDS = REPOSITORY / "crds"
+PODS_READY_WITHIN_S = 90.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What users do: requests a second, mean turns of a conversation, mean pause between two turns in seconds."""
+
+    rate: float = 60.0
+    turns: float = 3.0
+    think_s: float = 0.3
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to start. `sync_s`: kubelet's pace (seconds, from and to); `chart_values`: as in `helm --set`."""
+
+    application: Application = field(default_factory=Application)
+    traffic: Traffic | None = field(default_factory=Traffic)
+    scrape_interval: str = "1s"
+    sync_s: tuple[float, float] = (60.0, 90.0)
+    operator: bool = True
+    chart_values: Mapping[str, str] = field(default_factory=dict)
+    keep_data: bool = False
+
+
+class Stack:
+    """A running stack. Ending it ends every process; on an existing cluster it takes away what it applied."""
+
+    def __init__(self, options: Options | None = None, say: Say = print) -> None:
+        self.options = options or Options()
+        self._say = say
+        self._exit = contextlib.ExitStack()
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._bring_up(stack)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.__exit__(kind, error, trace)
+
+    def _bring_up(self, stack: contextlib.ExitStack) -> None:
+        programs = binaries.find(say=self._say)
+        self._start = time.monotonic()
+        self.supervisor = stack.enter_context(Supervisor(keep_data=self.options.keep_data))
+        self.model_url = self._start_model_server()
+        self.cluster = cluster.start(self.supervisor, programs, *sorted(CRDS.glob("*.yaml")))
+        self.prometheus = prometheus.start(
+            self.supervisor, programs, scrape_interval=self.options.scrape_interval
+        )
+        self._lap("API server and Prometheus answer")
+        self.node = self._start_node()
+        self.deploy(self.options.application)
+        self.recorder = stack.enter_context(Recorder(self.cluster.kubeconfig, ROLLOUTS, CONFIG_MAPS))
+        self.operator = self._install_operator(programs) if self.options.operator else None
+        self.wait_for_pods(self.options.application)
+        self._lap(f"{self.options.application.replicas} pods are ready")
+        self.load = self._start_load(self.options.application, self.options.traffic)
+
+    # What tests use
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """An administrator's."""
+        return self.cluster.kubectl
+
+    @property
+    def endpoints(self) -> Path:
+        """The node agent's list of pods and their addresses."""
+        return self.supervisor.data / "endpoints.json"
+
+    def deploy(self, application: Application) -> None:
+        """Apply an application's Deployment."""
+        self.kubectl.apply(application.manifests(self.model_url))
+
+    def wait_for_pods(self, application: Application) -> None:
+        """Until the Deployment has all its pods ready, as `kubectl rollout status` sees it."""
+        self.kubectl(
+            "rollout",
+            "status",
+            f"deployment/{application.app}",
+            "-n",
+            application.namespace,
+            f"--timeout={PODS_READY_WITHIN_S:g}s",
+            timeout=PODS_READY_WITHIN_S + 10,
+        )
+
+    def pods(self, application: Application | None = None) -> Sequence[KubeObject]:
+        chosen = application or self.options.application
+        return self.kubectl.get("pods", "-n", chosen.namespace, "-l", f"app={chosen.app}").items("items")
+
+    def start_load(self, application: Application, traffic: Traffic) -> Process:
+        """A further load generator; stop it by its `.stop()`."""
+        return self._start_load(application, traffic) or self._no_load()
+
+    def stop_prometheus(self) -> None:
+        self.prometheus.process.kill()
+
+    def start_prometheus(self) -> None:
+        """Again, with its data and address."""
+        process = self.supervisor.spawn(self.prometheus.command)
+        wait_until(self.prometheus.ready, "Prometheus to be ready", prometheus.READY_WITHIN_S, alive=process)
+
+    def detach(self) -> None:
+        """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""
+        self.supervisor.detach()
+
+    # Parts
+
+    def _lap(self, what: str) -> None:
+        self._say(f"{time.monotonic() - self._start:5.1f} s  {what}")
+
+    def _module(self, name: str, module: str, *flags: str) -> Process:
+        path = f"{REPOSITORY}:{REPOSITORY / 'sdk' / 'python'}"
+        return self.supervisor.spawn(
+            Command(name, [sys.executable, "-m", module, *flags], {"PYTHONPATH": path})
+        )
+
+    def _start_model_server(self) -> str:
+        port = free_port()
+        self._module("model-server", "e2e.workload.modelserver", f"--port={port}")
+        return f"http://127.0.0.1:{port}"
+
+    def _start_node(self) -> Process:
+        data = self.supervisor.data
+        scheduler = self.cluster.scheduler_kubeconfig
+        return self._module(
+            "node-agent",
+            "e2e.workload.node",
+            f"--name={cluster.NODE}",
+            f"--kubeconfig={self.cluster.node_kubeconfig}",
+            *([f"--scheduler-kubeconfig={scheduler}"] if scheduler is not None else []),
+            f"--folder={data / 'pods'}",
+            f"--logs={self.supervisor.logs / 'pods'}",
+            f"--targets={self.prometheus.targets}",
+            f"--endpoints={self.endpoints}",
+            "--sync",
+            *(str(seconds) for seconds in self.options.sync_s),
+        )
+
+    def _install_operator(self, programs: binaries.Binaries) -> Operator:
+        chart = operator_process.render(self.supervisor, programs, self.options.chart_values)
+        operator = operator_process.install(self.supervisor, self.cluster, chart, {})
+        operator.start()
+        return operator
+
+    def _start_load(self, application: Application, traffic: Traffic | None) -> Process | None:
+        if traffic is None:
+            return None
+        name = f"load-{application.namespace}-{application.app}"
+        return self._module(
+            name,
+            "e2e.workload.load",
+            f"--endpoints={self.endpoints}",
+            f"--report={self.supervisor.data / f'{name}.json'}",
+            f"--namespace={application.namespace}",
+            f"--app={application.app}",
+            f"--rate={traffic.rate:g}",
+            f"--turns={traffic.turns:g}",
+            f"--think={traffic.think_s:g}",
+            f"--seed={traffic.seed}",
+        )
+
+    @staticmethod
+    def _no_load() -> Process:
+        raise ValueError("no traffic given")
+
+
+@contextlib.contextmanager
+def running(options: Options, say: Say = print) -> Iterator[Stack]:
+    """The same as `with Stack(options)`, for callers that like functions."""
+    with Stack(options, say) as stack:
+        yield stack
