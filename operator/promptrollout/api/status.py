@@ -136,6 +136,7 @@ class MetricStatus(ApiModel):
     non_inferiority: Word = Field(
         default="", description="Evidence for non-inferiority against its threshold."
     )
+    guarantee: Word = Field(default="", description="How the error rates hold: exact, or asymptotic and why.")
     message: Sentence = Field(default="", description="What is missing or odd, in a sentence.")
 
 

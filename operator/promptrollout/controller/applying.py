@@ -8,14 +8,15 @@ from collections.abc import Callable
 from datetime import datetime
 
 from promptrollout.cluster.errors import AlreadyExists, ClusterError
-from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject, ObjectKey
+from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import documents_in, payload_content, revision_content
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.parsed import Parsed
+from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import render
 from promptrollout.revision import Revision, seal
-from promptrollout.rollout import Decision
+from promptrollout.rollout import Decision, Note
 from promptrollout.rollout.payload import config_map_name, payload_of
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,10 @@ log = logging.getLogger(__name__)
 class Applier:
     """Writes what was decided."""
 
-    def __init__(self, cluster: Cluster, clock: Callable[[], datetime]) -> None:
+    def __init__(self, cluster: Cluster, clock: Callable[[], datetime], telemetry: Telemetry) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._telemetry = telemetry
 
     async def apply(self, entry: Entry, parsed: Parsed, children: Children, decision: Decision) -> bool:
         """Make the cluster what the decision says; whether the payload was written.
@@ -38,11 +40,15 @@ class Applier:
         await self._keep_revisions(entry, parsed, children, decision)
         entry.seen = await self._cluster.patch_status(entry.seen, decision.status.to_wire())
         for note in decision.notes:
-            self._cluster.emit(entry.seen.ref, note.type, note.reason, note.message)
-            log.info("%s: %s: %s", entry.seen.key, note.reason, note.message)
+            self._tell(entry, note)
         written = await self._write_payload(entry, parsed, children, decision)
         await self._trim_history(parsed, children, decision)
         return written
+
+    def _tell(self, entry: Entry, note: Note) -> None:
+        self._cluster.emit(entry.seen.ref, note.type, note.reason, note.message)
+        self._telemetry.decisions.labels(note.reason).inc()
+        log.info("%s: %s: %s", entry.seen.key, note.reason, note.message)
 
     async def _keep_revisions(
         self, entry: Entry, parsed: Parsed, children: Children, decision: Decision
@@ -126,10 +132,3 @@ def _live(decision: Decision) -> set[str]:
 
 def _blocked(entry: Entry, children: Children) -> bool:
     return children.payload is not None and not children.payload.controlled_by(entry.seen.uid)
-
-
-def payload_key(entry: Entry, parsed: Parsed) -> ObjectKey | None:
-    """The ConfigMap that pods mount; None while the spec cannot be read."""
-    if parsed.spec is None:
-        return None
-    return ObjectKey(entry.seen.key.namespace, config_map_name(entry.seen.key.name, parsed.spec))

@@ -65,7 +65,7 @@ class Memory:
         if entry is None or entry.seen.uid != seen.uid:
             self.entries[seen.key] = Entry(seen)
             return True
-        if not _newer(seen.resource_version, entry.seen.resource_version):
+        if not newer(seen.resource_version, entry.seen.resource_version):
             return False
         entry.seen = seen
         return True
@@ -75,8 +75,11 @@ class Memory:
         self.entries.pop(key, None)
 
 
-def _newer(version: str, than: str) -> bool:
-    """Resource versions of one resource are ordered numbers (Kubernetes KEP-5504); others count as newer."""
+def newer(version: str, than: str) -> bool:
+    """Whether a resource version is later than another.
+
+    Resource versions of one resource are ordered numbers (Kubernetes KEP-5504); others count as newer.
+    """
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than

@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from promptrollout.api.parse import parse_status
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFound
-from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
-from promptrollout.controller.memory import Children, Entry, Memory
+from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
 from promptrollout.controller.parsed import Parsed, parse
 from promptrollout.controller.sampler import Sampler
+from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
 from promptrollout.rollout import Comparison, Decision, PodsSeen, decide
 from promptrollout.rollout.payload import config_map_name, payload_of
@@ -47,6 +48,7 @@ class Reconciler:
         cluster: Cluster,
         sources: Mapping[str, MetricSource],
         enqueue: Callable[[ObjectKey], None],
+        telemetry: Telemetry,
         tuning: Tuning,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -56,7 +58,7 @@ class Reconciler:
         self._enqueue = enqueue
         self._clock = clock
         self._tuning = tuning
-        self._applier = Applier(cluster, clock)
+        self._applier = Applier(cluster, clock, telemetry)
         self.sampler = Sampler(sources, self._compared, clock, tuning.settle)
         self.acknowledgements = Acknowledgements(
             cluster,
@@ -80,19 +82,21 @@ class Reconciler:
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
 
-    def configmap_changed(self, owner: ObjectKey, resource_version: str, name: str, *, gone: bool) -> None:
+    def configmap_changed(self, seen: ConfigMapObject, *, gone: bool) -> None:
         """A ConfigMap of ours changed; unless that was our own write, the rollout's are read again."""
-        entry = self.memory.entries.get(owner)
+        owner = seen.controller
+        key = ObjectKey(seen.key.namespace, owner.name if owner else "")
+        entry = self.memory.entries.get(key)
         if entry is None or entry.children is None:
             return
         known = [entry.children.payload, *entry.children.revisions.values()]
-        mine = next((c for c in known if c is not None and c.key.name == name), None)
-        if (mine is None and gone) or (
-            mine is not None and not gone and mine.resource_version == resource_version
-        ):
+        mine = next((c for c in known if c is not None and c.key == seen.key), None)
+        if mine is None and gone:
+            return
+        if mine is not None and not gone and not newer(seen.resource_version, mine.resource_version):
             return
         entry.children = None
-        self._enqueue(owner)
+        self._enqueue(key)
 
     # What the analysis and the pods say.
 

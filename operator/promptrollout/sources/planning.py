@@ -4,10 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from promptrollout.analysis import (
-    EVENT_MARGIN,
-    EVENT_PROMOTE_MARGIN,
-    HISTOGRAM_MARGIN,
-    SCORE_MARGIN,
     AnalysisPlan,
     Correlation,
     DeltaMargin,
@@ -19,6 +15,14 @@ from promptrollout.analysis import (
     events_metric,
     histogram_metric,
     score_metric,
+    sum_metric,
+)
+from promptrollout.analysis.plan import (
+    EVENT_MARGIN,
+    EVENT_PROMOTE_MARGIN,
+    HISTOGRAM_MARGIN,
+    SCORE_MARGIN,
+    SUM_MARGIN,
 )
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_decimal
@@ -100,9 +104,7 @@ def _query(metric: Metric, plan: MetricPlan) -> MetricQuery:
 
 
 def _kind(preset: Preset) -> str:
-    if preset.scored:
-        return "score"
-    return "histogram" if preset.edges else "events"
+    return preset.kind.value.lower()
 
 
 def _options(metric: Metric, analysis: Analysis, preset: Preset | None) -> MetricOptions:
@@ -156,8 +158,15 @@ def _histogram(metric: Metric, preset: Preset | None, options: MetricOptions) ->
     return histogram_metric(metric.name, preset.edges if preset else (), harm, promote, options)
 
 
+def _sum(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan:
+    harm = LineMargin(_number(metric.ratio, SUM_MARGIN.r), _number(metric.margin, SUM_MARGIN.d))
+    promote = LineMargin(_number(metric.promote_ratio, harm.r), _number(metric.promote_margin, harm.d))
+    return sum_metric(metric.name, harm, promote, options)
+
+
 _KINDS: Mapping[str, Callable[[Metric, Preset | None, MetricOptions], MetricPlan]] = {
     "events": _events,
     "score": _score,
     "histogram": _histogram,
+    "sum": _sum,
 }

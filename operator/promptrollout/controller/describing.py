@@ -1,0 +1,95 @@
+"""From evidence to what `decide` is told and people read."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from promptrollout.analysis import (
+    AnalysisPlan,
+    Assessment,
+    Evidence,
+    MetricAssessment,
+    RatioAssessment,
+    assess,
+)
+from promptrollout.api.status import MetricStatus
+from promptrollout.rollout import Comparison
+from promptrollout.sources.protocol import NoData, Problem, SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a source: of which trial, up to which window, when it was done, and what was wrong with it."""
+
+    trial: tuple[str, int]
+    through: datetime
+    read_at: datetime
+    problems: Mapping[str, Problem]
+
+
+def describe(plan: AnalysisPlan, evidence: Evidence, reading: Reading) -> Comparison:
+    """What the evidence says after a reading."""
+    said = assess(plan, evidence)
+    broken = [f"{name}: {p.message}" for name, p in reading.problems.items() if isinstance(p, SourceError)]
+    empty = [f"{name}: {p.message}" for name, p in reading.problems.items() if isinstance(p, NoData)]
+    return Comparison(
+        trial=reading.trial,
+        verdict=said.verdict,
+        through=reading.through,
+        read_at=reading.read_at,
+        harm=str(said.harm),
+        harm_reason=said.reason,
+        samples=_samples(said),
+        metrics=tuple(_metric(metric, reading.problems.get(metric.name)) for metric in said.metrics),
+        outlook=said.reason,
+        state=evidence,
+        unreadable="; ".join(broken[:2]),
+        mismatch=_mismatch(said.sample_ratio),
+        nothing_matched="; ".join(empty[:2]),
+    )
+
+
+def _samples(said: Assessment) -> int:
+    """The candidate's answers: the metric that has counted the most of them knows best."""
+    return int(max((metric.values.candidate_samples for metric in said.metrics), default=0.0))
+
+
+def _metric(metric: MetricAssessment, problem: Problem | None) -> MetricStatus:
+    values, difference = metric.values, metric.difference
+    rate = metric.statistic == "rate"
+    return MetricStatus(
+        name=metric.name,
+        role=metric.role.value,
+        verdict=metric.verdict.value,
+        candidate=_value(values.candidate, rate=rate),
+        stable=_value(values.stable, rate=rate),
+        difference=(
+            f"{_value(difference.estimate, rate=rate, signed=True)} "
+            f"({_value(difference.low, rate=rate, signed=True)} to "
+            f"{_value(difference.high, rate=rate, signed=True)})"
+            if difference
+            else ""
+        ),
+        samples=int(values.candidate_samples),
+        harm=str(metric.harm),
+        non_inferiority=str(metric.promote),
+        guarantee=metric.guarantee.value,
+        message=problem.message if problem else "",
+    )
+
+
+def _value(value: float, *, rate: bool, signed: bool = False) -> str:
+    if math.isnan(value):
+        return ""
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.3g}%" if rate else f"{value:{sign}.4g}"
+
+
+def _mismatch(ratio: RatioAssessment | None) -> str:
+    if ratio is None or not ratio.mismatch:
+        return ""
+    return (
+        f"the candidate got {100 * ratio.observed:.3g}% of {ratio.requests:,.0f} requests instead of "
+        f"{100 * ratio.expected:.3g}%: the assignment is broken, so the numbers are not to be trusted"
+    )
