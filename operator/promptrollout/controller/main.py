@@ -17,7 +17,7 @@ from promptrollout.cluster.login import LoginError
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller import feed, logs
 from promptrollout.controller.health import HealthServer, Probes
-from promptrollout.controller.queue import WorkQueue
+from promptrollout.controller.queue import Turn, WorkQueue
 from promptrollout.controller.reconciler import Reconciler, Tuning
 from promptrollout.controller.settings import Settings, SettingsError, load
 from promptrollout.controller.telemetry import Telemetry
@@ -25,7 +25,7 @@ from promptrollout.sources.prometheus import PrometheusSource
 
 log = logging.getLogger(__name__)
 
-#: A key this overdue means that the loop or the workers are stuck: the liveness probe then fails.
+#: Keys due and nobody working on them for so long: the workers are stuck, and the liveness probe fails.
 _STUCK_SECONDS = 60.0
 
 
@@ -37,14 +37,14 @@ class Operator:
         self.cluster = cluster
         self.telemetry = Telemetry()
         self.sources = {name: PrometheusSource(config) for name, config in settings.sources.items()}
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(report=self._report)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(on_turn=self._report, expected=(ClusterError,))
         tuning = Tuning(
             settings.delivery_mode, settings.acknowledge_poll, settings.nudge_again, settings.settle
         )
         self.reconciler = Reconciler(cluster, self.sources, self.queue.add, self.telemetry, tuning)
         self.stop = asyncio.Event()
         self.watching = asyncio.Event()
-        self.telemetry.observe(queue_depth=lambda: len(self.queue), queue_lag=lambda: self.queue.lag)
+        self.telemetry.observe(queue_depth=lambda: self.queue.scheduled, queue_lag=lambda: self.queue.lag)
 
     async def run(self) -> int:
         """Work until SIGTERM or until a part dies; the process' exit status."""
@@ -125,18 +125,14 @@ class Operator:
             for rollout in seen.values():
                 self.reconciler.rollout_changed(rollout)
 
-    def _report(self, key: ObjectKey, worked: float, waited: float, error: Exception | None) -> None:
-        self.telemetry.reconciles.labels("error" if error else "ok").inc()
-        self.telemetry.reconcile_seconds.observe(worked)
-        self.telemetry.queue_wait_seconds.observe(max(waited, 0.0))
-        if isinstance(error, ClusterError):
-            log.warning("%s: %s; it is tried again", key, error)
-        elif error is not None:
-            log.error("%s: this turn failed; others go on, and it is tried again", key, exc_info=error)
+    def _report(self, turn: Turn[ObjectKey]) -> None:
+        self.telemetry.reconciles.labels("error" if turn.error else "ok").inc()
+        self.telemetry.reconcile_seconds.observe(turn.seconds)
+        self.telemetry.queue_wait_seconds.observe(turn.lag)
 
     def _alive(self) -> str:
-        lag = self.queue.lag
-        return f"a rollout has been overdue for {lag:.0f} s" if lag > _STUCK_SECONDS else ""
+        stalled = self.queue.stalled
+        return f"no rollout has been worked on for {stalled:.0f} s" if stalled > _STUCK_SECONDS else ""
 
     def _ready(self) -> str:
         return "" if self.watching.is_set() else "the watch has not begun"

@@ -2,19 +2,19 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.sources.config import PrometheusConfig
 
 PREFIX = "PROMPT_ROLLOUT_"
-N = TypeVar("N", int, float)
 
 
 class SettingsError(ValueError):
@@ -98,45 +98,51 @@ def load(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
 def _settings(given: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     for name, text in given.items():
+        field_name = name.replace("-", "_")
         try:
-            values |= _value(name, text)
+            if name == "sources-file":
+                values["sources"] = load_sources(Path(text))
+            else:
+                values[field_name] = _CONVERT.get(field_name, _plain(field_name))(text)
         except ValueError as error:
-            raise SettingsError(f"--{name} ({PREFIX}{name.replace('-', '_').upper()}): {error}") from error
+            raise SettingsError(f"--{name} ({PREFIX}{field_name.upper()}): {error}") from error
     return Settings(**values)
 
 
-def _value(name: str, text: str) -> dict[str, object]:
-    field_name = name.replace("-", "_")
-    if name == "sources-file":
-        return {"sources": load_sources(Path(text))}
-    if name == "kubeconfig":
-        return {field_name: Path(text)}
-    if name == "namespaces":
-        return {field_name: tuple(part.strip() for part in text.split(",") if part.strip())}
-    if name == "delivery-mode":
-        return {field_name: DeliveryMode(text)}
-    if name == "leader-election":
-        return {field_name: _choice(text, "true", "false") == "true"}
-    if name == "log-level":
-        return {field_name: _choice(text, "debug", "info", "warning", "error")}
-    if name == "log-format":
-        return {field_name: _choice(text, "text", "json")}
+def _choice(*known: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text.lower() not in known:
+            raise ValueError(f"{text!r} is none of {', '.join(known)}")
+        return text.lower()
+
+    return convert
+
+
+def _plain(field_name: str) -> Callable[[str], object]:
+    """By the type of the setting's default: a number within reason, or text."""
     default = next(f.default for f in fields(Settings) if f.name == field_name)
     if isinstance(default, int):
-        return {field_name: _number(int(text), 65535 if name.endswith("port") else 1000)}
-    return {field_name: _number(float(text), 86400.0) if isinstance(default, float) else text}
+        return lambda text: _within(int(text), 65535 if field_name.endswith("_port") else 1000)
+    return (lambda text: _within(float(text), 86400.0)) if isinstance(default, float) else str
 
 
-def _choice(text: str, *known: str) -> str:
-    if text.lower() not in known:
-        raise ValueError(f"{text!r} is none of {', '.join(known)}")
-    return text.lower()
-
-
-def _number(value: N, most: N) -> N:
+def _within(value: float, most: float) -> float:
     if not 0 <= value <= most:
         raise ValueError(f"{value} is not between 0 and {most}")
     return value
+
+
+_CONVERT: Mapping[str, Callable[[str], object]] = {
+    "namespaces": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    "kubeconfig": Path,
+    "delivery_mode": DeliveryMode,
+    "log_level": _choice("debug", "info", "warning", "error"),
+    "log_format": _choice("text", "json"),
+    "leader_election": lambda text: _choice("true", "false")(text) == "true",
+}
+
+
+_SOURCES = TypeAdapter(dict[str, dict[str, dict[str, object]]])
 
 
 def load_sources(file: Path) -> dict[str, PrometheusConfig]:
@@ -149,29 +155,24 @@ def load_sources(file: Path) -> dict[str, PrometheusConfig]:
         content: object = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    sources = content.get("sources") if isinstance(content, dict) else None
-    if not isinstance(sources, dict):
-        raise ValueError(f"{file}: `sources` must be a map of names to sources")
-    return {str(name): _source(f"sources.{name}", raw) for name, raw in sources.items()}
+    try:
+        sources = _SOURCES.validate_python(content)["sources"]
+    except (ValidationError, KeyError) as error:
+        raise ValueError(f"{file}: `sources` must be a map of names to maps with at least `url`") from error
+    return {name: _source(f"sources.{name}", raw) for name, raw in sources.items()}
 
 
-_PATHS = frozenset(
-    {"bearer_token_file", "password_file", "ca_file", "client_certificate_file", "client_key_file"}
-)
-
-
-def _source(path: str, raw: object) -> PrometheusConfig:
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: must be a map with at least `url`")
+def _source(path: str, raw: Mapping[str, object]) -> PrometheusConfig:
     known = {_camel(f.name): f.name for f in fields(PrometheusConfig)}
-    unknown = sorted(str(key) for key in raw if key not in known)
+    unknown = sorted(key for key in raw if key not in known)
     if unknown:
         raise ValueError(f"{path}.{unknown[0]}: is not known; known are {', '.join(known)}")
-    values = {known[key]: Path(str(v)) if known[key] in _PATHS else v for key, v in raw.items()}
     try:
-        return PrometheusConfig(**values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        return TypeAdapter(PrometheusConfig).validate_python({known[key]: raw[key] for key in raw})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([path, *(_camel(str(part)) for part in first["loc"])])
+        raise ValueError(f"{where}: {first['msg']}") from error
 
 
 def _camel(name: str) -> str:
