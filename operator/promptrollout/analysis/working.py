@@ -137,7 +137,10 @@ def _ordered(windows: Sequence[Window]) -> list[Window]:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        return False
 
 
 def _wrong_window(window: Window) -> str | None:
