@@ -9,9 +9,11 @@ from promptrollout_sdk.counting import ERRORS, ArmSeries, ClusterSeries, Key, Sc
 from promptrollout_sdk.metrics import Families
 
 # A key that is no longer served stays while it is counted in, and then for an hour, so that its last values are scraped
-# many times; at most so many of them stay, so that forged or very old tokens cannot fill the registry.
+# many times. At most `KEPT` idle ones stay, and `KEPT_AT_ALL` of any kind, so that forged or very old pins and tokens
+# cannot fill the registry.
 IDLE_SECONDS = 3600.0
 KEPT = 16
+KEPT_AT_ALL = 48
 KEPT_ARMS = 4
 MAX_SCORES = 32
 MAX_LATE = 64
@@ -100,8 +102,11 @@ class Ledger:
                 series.idle = 1
 
     def _trim(self) -> None:
-        idle = [key for key in self._arms if key not in self._live]
-        for key in idle[: max(0, len(idle) - KEPT)]:
+        gone = [key for key in self._arms if key not in self._live]
+        idle = [key for key in gone if self._arms[key].idle]
+        excess = idle[: max(0, len(idle) - KEPT)]
+        busy = [key for key in gone if key not in excess]
+        for key in (*excess, *busy[: max(0, len(busy) - KEPT_AT_ALL)]):
             self._drop(key)
 
     def _drop(self, key: Key) -> None:
