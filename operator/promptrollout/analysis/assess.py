@@ -7,16 +7,26 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from promptrollout.analysis.confseq import best_rho, two_sided_bound
+from promptrollout.analysis.effect import MEAN_FACTOR, information
 from promptrollout.analysis.evidence import Evidence
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind, kind_of
 from promptrollout.analysis.kinds.base import HEADER, ArmValues, Slot
 from promptrollout.analysis.mixture import Array
-from promptrollout.analysis.plan import AnalysisPlan, Correlation, CorrelationBasis, MetricPlan, Role
+from promptrollout.analysis.plan import (
+    AnalysisPlan,
+    Correlation,
+    CorrelationBasis,
+    MetricKind,
+    MetricPlan,
+    Role,
+)
 from promptrollout.analysis.sampleratio import RatioAssessment, assess_ratio
 
 #: The shown confidence sequence is narrowest about here, in samples per arm at an even split.
 _INTERVAL_AT = 1000.0
+#: Forecasts suppose that besides what was seen, so many candidate samples (or bad events) were like stable.
+_SOBERING_SAMPLES, _SOBERING_EVENTS, _MOST_SOBERING = 100.0, 5.0, 5000.0
 #: A logarithm of evidence beyond this is shown as if it were this: no float holds more.
 _LOG_LIMIT = 700.0
 
@@ -76,6 +86,19 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Remaining:
+    """How much longer at today's difference and traffic: a forecast, no promise.
+
+    `towards` is what today's difference points to: NonInferior, Harmed, or Inconclusive where it lies between the
+    margins, so that more of the same decides nothing (then both numbers are infinite).
+    """
+
+    towards: Verdict
+    candidate_samples: float
+    seconds: float  #: infinite without traffic
+
+
+@dataclass(frozen=True, slots=True)
 class MetricAssessment:
     """One metric's verdict. `harm` is that metric's own evidence; the rollout's rests on the guards' mean."""
 
@@ -89,6 +112,7 @@ class MetricAssessment:
     difference: Interval | None  #: None before both arms have been compared
     design_effect: float
     guarantee: Guarantee
+    remaining: Remaining | None  #: None once decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +196,44 @@ def _metric(plan: AnalysisPlan, metric: MetricPlan, row: Array) -> MetricAssessm
         _interval(metric, kind, row, plan.alpha_rollback),
         float(row[Slot.PHI]),
         _guarantee(kind, metric.correlation),
+        _remaining(metric, row, harm, promote),
     )
+
+
+def _remaining(metric: MetricPlan, row: Array, harm: SideEvidence, promote: SideEvidence) -> Remaining | None:
+    """The missing evidence over what a candidate sample brings at today's difference (see `effect`)."""
+    if harm.reached or promote.reached:
+        return None
+    kind = kind_of(metric)
+    totals = row[HEADER + kind.columns : HEADER + 2 * kind.columns]
+    n_c, n_s = (float(n[0]) for n in kind.sizes(totals[None]))
+    if n_c <= 0.0 or n_s <= 0.0:
+        return None
+    pair = kind.totals(_sobered(kind, totals, n_s), metric)
+    nats = information(metric, pair.candidate, pair.stable, n_s / n_c)
+    for towards, gain, side in (
+        (Verdict.Harmed, nats.harm, harm),
+        (Verdict.NonInferior, nats.promote, promote),
+    ):
+        if gain > 0.0:
+            samples = MEAN_FACTOR * (side.threshold - side.log_e) * float(row[Slot.PHI]) / gain
+            rate = float(row[Slot.RATE_COUNT]) / max(float(row[Slot.RATE_SECONDS]), 1e-9)
+            return Remaining(towards, samples, samples / rate if rate > 0.0 else math.inf)
+    return Remaining(Verdict.Inconclusive, math.inf, math.inf)
+
+
+def _sobered(kind: Kind, totals: Array, n_s: float) -> Array:
+    """Totals whose candidate has some samples more that are like stable: few samples forecast nothing wild."""
+    if kind.kind is MetricKind.Paired:
+        return totals
+    half = kind.columns // 2
+    added = _SOBERING_SAMPLES
+    if kind.kind is MetricKind.Events:
+        half = 2
+        added = min(_SOBERING_EVENTS * n_s / max(float(totals[3]), 1.0), _MOST_SOBERING)
+    result = totals.copy()
+    result[:half] += totals[half : 2 * half] * (added / n_s)
+    return result
 
 
 def _guarantee(kind: Kind, correlation: Correlation) -> Guarantee:
@@ -226,10 +287,30 @@ def _waiting(metrics: tuple[MetricAssessment, ...], harm: SideEvidence) -> str:
     waiting = [m for m in required if not m.promote.reached]
     parts = [
         f"{m.name} not yet shown non-inferior (evidence {m.promote}, "
-        f"{_figure(m.values.candidate_samples)} candidate samples)"
+        f"{_figure(m.values.candidate_samples)} candidate samples{_longer(m.remaining)})"
         for m in waiting
     ]
     return "; ".join(parts)
+
+
+def _longer(remaining: Remaining | None) -> str:
+    """What status says about the time left."""
+    if remaining is None:
+        return ""
+    if remaining.towards is Verdict.Harmed:
+        return ", today's difference lies beyond the margin"
+    if remaining.towards is Verdict.Inconclusive:
+        return ", today's difference lies between the margins"
+    if not math.isfinite(remaining.seconds):
+        return f", about {_figure(remaining.candidate_samples)} more, none coming now"
+    return f", about {_span(remaining.seconds)} more"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2.0 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return "1 min"
 
 
 def describe(metric: MetricAssessment) -> str:

@@ -149,6 +149,10 @@ class Kind(ABC):
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:
         """What to show for totals [columns]."""
 
+    @abstractmethod
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:
+        """Totals [columns] as the counts of one big window, in the metric's own direction."""
+
     def sign(self, metric: MetricPlan) -> float:  # noqa: ARG002 - most kinds store it as it is shown
         """Factor that turns the stored contrast into candidate - stable in the metric's own direction."""
         return 1.0

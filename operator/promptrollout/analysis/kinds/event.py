@@ -153,6 +153,11 @@ class EventKind(Kind):
         n_c, x_c, n_s, x_s = (float(v) for v in totals[:4])
         return ArmValues(x_c / n_c if n_c else math.nan, x_s / n_s if n_s else math.nan, n_c, n_s)
 
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:  # noqa: ARG002 - same for every kind
+        """Requests of both arms."""
+        n_c, x_c, n_s, x_s = (float(v) for v in totals[:4])
+        return Pair(EventCounts(n_c, x_c), EventCounts(n_s, x_s))
+
 
 def _past(counts: object) -> Array:
     if not isinstance(counts, EventCounts) or not usable(counts, [counts.total, counts.bad]):

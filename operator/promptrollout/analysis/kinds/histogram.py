@@ -149,6 +149,12 @@ class HistogramKind(Kind):
             float(stable.sum()),
         )
 
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:
+        """Both arms' buckets."""
+        step = -1 if metric.higher_is_better else 1
+        arms = [tuple(float(n) for n in part[::step]) for part in np.split(totals, 2)]
+        return Pair(HistogramCounts(arms[0]), HistogramCounts(arms[1]))
+
     def sign(self, metric: MetricPlan) -> float:
         """Ranks are stored with the worst values highest."""
         return -1.0 if metric.higher_is_better else 1.0

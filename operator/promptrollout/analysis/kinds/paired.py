@@ -101,6 +101,11 @@ class PairedKind(Kind):
         stable = float(totals[4]) / known if known else math.nan
         return ArmValues(candidate, stable, n, n)
 
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:
+        """Moments of the differences."""
+        count, loss, square = (float(v) for v in totals[:3])
+        return Pair(PairedCounts(count, -loss if metric.higher_is_better else loss, square))
+
     def sign(self, metric: MetricPlan) -> float:
         """The contrast is stored as a loss."""
         return -1.0 if metric.higher_is_better else 1.0

@@ -116,6 +116,16 @@ class ScoreKind(Kind):
             samples.append(count)
         return ArmValues(shown[0], shown[1], samples[0], samples[1])
 
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:
+        """Moments of both arms' scores."""
+        arms = []
+        for start in (0, _ARM):
+            count, plain, square = (float(v) for v in totals[start + SCORE_NODES : start + _ARM])
+            if metric.higher_is_better:
+                plain, square = count - plain, count - 2.0 * plain + square
+            arms.append(ScoreCounts(count, sum=plain, sumsq=square))
+        return Pair(arms[0], arms[1])
+
     def sign(self, metric: MetricPlan) -> float:
         """The contrast is stored as goodness."""
         return 1.0 if metric.higher_is_better else -1.0

@@ -109,6 +109,14 @@ class SumKind(Kind):
         n_c, sum_c, n_s, sum_s = (float(totals[i]) for i in (0, 1, _ARM, _ARM + 1))
         return ArmValues(sum_c / n_c if n_c else math.nan, sum_s / n_s if n_s else math.nan, n_c, n_s)
 
+    def totals(self, totals: Array, metric: MetricPlan) -> Pair:  # noqa: ARG002 - same for every kind
+        """Both arms' moments, without squares unless all are known."""
+        arms = []
+        for start in (0, _ARM):
+            count, total, square, known = (float(v) for v in totals[start : start + _ARM])
+            arms.append(SumCounts(count, total, square if known >= count else None))
+        return Pair(arms[0], arms[1])
+
 
 def _arm(counts: Counts | None) -> list[float] | str:
     if not isinstance(counts, SumCounts):

@@ -1,0 +1,263 @@
+"""What a rollout can show, and when: the engine itself on expected counts.
+
+For each scenario (what the candidate would be like) the planner walks the ramp with the counts one expects and notes
+when the evidence first reaches a decision. Expected counts are what the median run looks like: the answer is up to a
+third pessimistic against simulated medians (statistics.md, "Planner"). `closed_form` checks it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from promptrollout.analysis.counts import (
+    Counts,
+    EventCounts,
+    HistogramCounts,
+    History,
+    Pair,
+    PairedCounts,
+    ScoreCounts,
+    SumCounts,
+    Window,
+)
+from promptrollout.analysis.effect import MEAN_FACTOR, information
+from promptrollout.analysis.evidence import Evidence
+from promptrollout.analysis.fold import FoldItem, fold_many
+from promptrollout.analysis.kinds.base import HISTORY_LIMIT, Slot
+from promptrollout.analysis.plan import AnalysisPlan, Correlation, CorrelationBasis, MetricPlan
+from promptrollout.analysis.sampleratio import FULL_WEIGHT
+
+#: Windows of the walk: at least this long, and at most so many of them.
+_SHORTEST_WINDOW, _MOST_WINDOWS = 60.0, 1500
+#: Bisections for the smallest effect.
+_HALVINGS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RampStep:
+    """A weight in 1/10,000 and how many seconds it lasts."""
+
+    weight: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one sample of each arm looks like: counts of any size, of which the proportions matter.
+
+    `design_effect` replaces the metric's own (say, one estimated from history).
+    """
+
+    metric: MetricPlan
+    candidate: Counts
+    stable: Counts | None
+    design_effect: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """When expected evidence suffices: seconds and candidate samples since the start, and the ramp's step."""
+
+    seconds: float
+    candidate_samples: float
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Of one scenario: when harm and non-inferiority would be shown, None if not before the ramp ends."""
+
+    harm: Crossing | None
+    promote: Crossing | None
+
+
+def forecast(
+    scenarios: Sequence[Scenario], ramp: Sequence[RampStep], traffic: float, plan: AnalysisPlan | None = None
+) -> list[Forecast]:
+    """Walk the ramp under each scenario.
+
+    Args:
+        scenarios: what to suppose; each is looked at by itself.
+        ramp: steps in order.
+        traffic: samples a second of both arms together (of pairs, for paired metrics: candidate's share of them).
+        plan: error rates, and with several guards the dilution of their mean; None takes the defaults and one guard.
+
+    """
+    rates = plan or AnalysisPlan(())
+    # One guard among several has to bring the whole mean over the threshold.
+    total = math.fsum(m.weight for m in rates.metrics if m.guards)
+    plans = [AnalysisPlan((_with_effect(s),)) for s in scenarios]
+    evidence = [Evidence.initial(p, _seed(s)) for p, s in zip(plans, scenarios, strict=True)]
+    thresholds = [
+        rates.harm_threshold + (math.log(max(total / s.metric.weight, 1.0)) if total else 0.0)
+        for s in scenarios
+    ]
+    found: list[Forecast] = [Forecast(None, None) for _ in scenarios]
+    clock = samples = 0.0
+    for step, seconds, weight in _walk(ramp):
+        share = weight / FULL_WEIGHT
+        batch = [
+            FoldItem(p, e, (_expected(s, (clock, clock + seconds), step, weight, traffic),))
+            for p, e, s in zip(plans, evidence, scenarios, strict=True)
+        ]
+        evidence = fold_many(batch)
+        clock += seconds
+        samples += traffic * seconds * share
+        here = Crossing(clock, samples, step)
+        found = [
+            _crossed(f, e, threshold, rates.promote_threshold, here)
+            for f, e, threshold in zip(found, evidence, thresholds, strict=True)
+        ]
+        if all(f.harm is not None or f.promote is not None for f in found):
+            break
+    return found
+
+
+def _crossed(found: Forecast, evidence: Evidence, harm: float, promote: float, here: Crossing) -> Forecast:
+    row = evidence.array(0)
+    return Forecast(
+        found.harm or (here if row[Slot.HARM] >= harm else None),
+        found.promote or (here if row[Slot.PROMOTE] >= promote else None),
+    )
+
+
+def _walk(ramp: Sequence[RampStep]) -> list[tuple[int, float, int]]:
+    """(step, seconds, weight) of the walk's windows."""
+    length = max(_SHORTEST_WINDOW, math.fsum(step.seconds for step in ramp) / _MOST_WINDOWS)
+    windows = []
+    for number, step in enumerate(ramp):
+        count = max(1, math.ceil(step.seconds / length - 1e-9))
+        windows += [(number, step.seconds / count, step.weight)] * count
+    return windows
+
+
+def _with_effect(scenario: Scenario) -> MetricPlan:
+    """The metric with its design effect fixed."""
+    correlation = scenario.metric.correlation
+    phi = scenario.design_effect or correlation.phi
+    return replace(
+        scenario.metric,
+        correlation=Correlation(CorrelationBasis.Declared, phi, correlation.allocation),
+    )
+
+
+def _seed(scenario: Scenario) -> dict[str, History]:
+    if scenario.stable is None:
+        return {}
+    return {scenario.metric.name: History(scaled(scenario.stable, HISTORY_LIMIT))}
+
+
+def _expected(
+    scenario: Scenario, times: tuple[float, float], step: int, weight: int, traffic: float
+) -> Window:
+    share, samples = weight / FULL_WEIGHT, traffic * (times[1] - times[0])
+    stable = None if scenario.stable is None else scaled(scenario.stable, samples * (1.0 - share))
+    pair = Pair(scaled(scenario.candidate, samples * share), stable)
+    return Window(times[0], times[1], step, weight, {scenario.metric.name: pair})
+
+
+def scaled(counts: Counts, samples: float) -> Counts:
+    """Counts in the same proportions, of `samples` samples. Empty counts stay empty."""
+    match counts:
+        case EventCounts(total, bad):
+            f = samples / total if total else 0.0
+            return EventCounts(samples if total else 0.0, bad * f)
+        case ScoreCounts():
+            size = math.fsum(counts.nodes) if counts.nodes else counts.count
+            f = samples / size if size else 0.0
+            return ScoreCounts(
+                counts.count * f,
+                tuple(n * f for n in counts.nodes),
+                None if counts.sum is None else counts.sum * f,
+                None if counts.sumsq is None else counts.sumsq * f,
+            )
+        case HistogramCounts(buckets):
+            size = math.fsum(buckets)
+            f = samples / size if size else 0.0
+            return HistogramCounts(tuple(n * f for n in buckets))
+        case SumCounts(count, total, sumsq):
+            f = samples / count if count else 0.0
+            return SumCounts(count * f, total * f, None if sumsq is None else sumsq * f)
+        case PairedCounts(count, total, sumsq):
+            f = samples / count if count else 0.0
+            return PairedCounts(count * f, total * f, sumsq * f)
+
+
+def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) -> Counts:
+    """A candidate like stable, but for a share of its samples that are as bad as can be.
+
+    Sums have no worst value: they grow (or shrink) by the share instead.
+    """
+    match counts:
+        case EventCounts(total, bad):
+            target = 0.0 if higher_is_better else total
+            return EventCounts(total, bad + share * (target - bad))
+        case ScoreCounts(nodes=()):
+            return counts
+        case ScoreCounts(nodes=nodes):
+            # Nodes are badness of the score itself: where a high score is bad, the first node is the worst.
+            return ScoreCounts(counts.count, _towards(nodes, share, last=higher_is_better))
+        case HistogramCounts(buckets):
+            return HistogramCounts(_towards(buckets, share, last=not higher_is_better))
+        case SumCounts(count, total, sumsq):
+            f = 1.0 / (1.0 + share) if higher_is_better else 1.0 + share
+            return SumCounts(count, total * f, None if sumsq is None else sumsq * f * f)
+        case PairedCounts(count, total, sumsq):
+            moved = -count if higher_is_better else count
+            return PairedCounts(count, total + share * (moved - total), sumsq + share * (count - sumsq))
+
+
+def _towards(levels: tuple[float, ...], share: float, *, last: bool) -> tuple[float, ...]:
+    worst = len(levels) - 1 if last else 0
+    total = math.fsum(levels)
+    return tuple((1.0 - share) * n + (share * total if i == worst else 0.0) for i, n in enumerate(levels))
+
+
+def closed_form(
+    scenario: Scenario, weight: int, log_needed: float, *, promote: bool = False, factor: float = MEAN_FACTOR
+) -> float:
+    """Candidate samples to a decision at a constant weight: factor * ln(1 / alpha) * phi / I, inf if never."""
+    ratio = (FULL_WEIGHT - weight) / weight if weight else math.inf
+    if not 0.0 < ratio < math.inf:
+        return math.inf
+    known = information(scenario.metric, scenario.candidate, scenario.stable, ratio)
+    nats = known.promote if promote else known.harm
+    phi = scenario.design_effect or scenario.metric.correlation.phi
+    return factor * log_needed * phi / nats if nats > 0.0 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimit:
+    """What one step of a ramp can see by itself: candidate samples, and the smallest harm they show (None: none)."""
+
+    step: int
+    weight: int
+    candidate_samples: float
+    smallest_share: float | None  #: of samples as bad as can be, see `worsened`
+    candidate: Counts | None
+
+
+def step_limits(
+    metric: MetricPlan, stable: Counts, ramp: Sequence[RampStep], traffic: float, log_needed: float
+) -> list[StepLimit]:
+    """The smallest harm each step can be expected to show within its own time, by the closed form."""
+    limits = []
+    for number, step in enumerate(ramp):
+        samples = traffic * step.seconds * step.weight / FULL_WEIGHT
+
+        def shown(share: float, step: RampStep = step, samples: float = samples) -> bool:
+            candidate = worsened(stable, share, higher_is_better=metric.higher_is_better)
+            return closed_form(Scenario(metric, candidate, stable), step.weight, log_needed) <= samples
+
+        low, high = 0.0, 1.0
+        if not shown(high):
+            limits.append(StepLimit(number, step.weight, samples, None, None))
+            continue
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2.0
+            low, high = (low, middle) if shown(middle) else (middle, high)
+        candidate = worsened(stable, high, higher_is_better=metric.higher_is_better)
+        limits.append(StepLimit(number, step.weight, samples, high, candidate))
+    return limits
