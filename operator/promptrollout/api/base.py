@@ -31,7 +31,12 @@ class ApiModel(BaseModel):
     """
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, strict=False
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        strict=False,
+        allow_inf_nan=False,
     )
 
     def to_wire(self) -> dict[str, object]:
@@ -43,18 +48,34 @@ class ApiModel(BaseModel):
         return self.model_copy(update=changes)
 
 
+class Remembered(ApiModel):
+    """A part of the status: unknown fields are kept and written again.
+
+    An older operator, after a roll back of the operator itself, must not wipe what the newer one has to remember.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
 def to_rfc3339(moment: datetime) -> str:
     """A moment as the API writes it: UTC, milliseconds, Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _in_utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the moment is outside the calendar") from None
+    # Bounded, so that no sum of a moment and a duration can leave the calendar.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"the year {moment.year} is no year of a rollout; write a moment of today")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _no_longer_than_ever(seconds: float) -> float:
+    return min(max(seconds, 0.0), _LONGEST_S)
+
+
+_FIRST_YEAR, _LAST_YEAR, _LONGEST_S = 1970, 2900, 3650 * 86400.0
+#: A length of time that the operator has measured.
+Seconds = Annotated[float, AfterValidator(_no_longer_than_ever)]
 
 
 #: A moment, UTC, with milliseconds on the wire (metav1.MicroTime's spirit: reaction times are measured).
@@ -65,17 +86,19 @@ Moment = Annotated[
     Field(json_schema_extra={"format": "date-time"}),
 ]
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_PATTERN = f"^{_LABEL}$"
+NAME_PATTERN = rf"^{_LABEL}(\.{_LABEL})*$"
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=32)]
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=20)]
-DnsLabel = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
-DnsName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=253)]
+DnsLabel = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=63)]
+DnsName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=253)]
 
 
 def _readable_weight(value: object) -> object:
-    if isinstance(value, int | str):
-        parse_weight(value)
-        return value
-    raise ValueError("a weight is a whole number of per cent or a string such as '0.5%'")
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("it is no weight; write 5, '5%' or '0.25%' (two decimals at most)")  # noqa: TRY004 - for pydantic
+    parse_weight(value)
+    return value
 
 
 #: A share as its author writes it; `parse_weight` makes an integer in 1/10,000 of it.

@@ -112,7 +112,7 @@ class _Tidy:
         visible = visible and schema.pop(_MARK, None) is None
         schema.pop(_MARK, None)
         schema.pop("title", None)
-        if schema.get("x-kubernetes-preserve-unknown-fields"):
+        if schema.get("x-kubernetes-preserve-unknown-fields") or "properties" in schema:
             schema.pop("additionalProperties", None)
         self._below(schema, path, visible=visible)
         _decide_default(schema, visible=visible)

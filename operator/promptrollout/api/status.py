@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from promptrollout.api.base import ApiModel, Many, Moment, Sentence, Some, Word
+from promptrollout.api.base import Many, Moment, Remembered, Seconds, Sentence, Some, Word
 from promptrollout.api.prompt import FreeObject
 
 
@@ -30,6 +30,15 @@ class Outcome(StrEnum):
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Outcome | None":
+        """What a newer version called an outcome is kept as it is, so that the history loses nothing."""
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
+
 
 class ConditionStatus(StrEnum):
     """Three-valued truth of a condition."""
@@ -39,7 +48,7 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class Condition(ApiModel):
+class Condition(Remembered):
     """One condition, for `kubectl wait --for=condition=...`."""
 
     type: Word = Field(
@@ -52,7 +61,7 @@ class Condition(ApiModel):
     observed_generation: int = Field(default=0, description="The generation of the spec it speaks of.")
 
 
-class Arm(ApiModel):
+class Arm(Remembered):
     """One revision that is being served."""
 
     name: Word = Field(description="candidate, stable, or an arm's name.")
@@ -60,14 +69,14 @@ class Arm(ApiModel):
     weight: int = Field(description="Its share in 1/10,000; all arms sum to 10,000.")
 
 
-class Pin(ApiModel):
+class Pin(Remembered):
     """A revision without weight that conversations which began with it may still end with."""
 
     revision: Word = Field(description="The revision's short hash.")
     until: Moment = Field(description="When the last of them must be over.")
 
 
-class Acknowledged(ApiModel):
+class Acknowledged(Remembered):
     """Which pods have loaded the payload."""
 
     pods: int = Field(default=0, description="How many pods have loaded it.")
@@ -76,7 +85,7 @@ class Acknowledged(ApiModel):
     at: Moment | None = Field(default=None, description="When the quorum had loaded it; unset until then.")
 
 
-class Delivered(ApiModel):
+class Delivered(Remembered):
     """What pods are told to serve. The ConfigMap is a pure function of this."""
 
     sequence: int = Field(description="Grows by one at each change of the payload.")
@@ -89,14 +98,14 @@ class Delivered(ApiModel):
     acknowledged: Acknowledged = Field(default_factory=Acknowledged, description="Which pods have loaded it.")
 
 
-class RevisionRef(ApiModel):
+class RevisionRef(Remembered):
     """A sealed prompt."""
 
     revision: Word = Field(description="The revision's short hash.")
     since: Moment = Field(description="Since when it has this place.")
 
 
-class Progress(ApiModel):
+class Progress(Remembered):
     """Where the strategy is."""
 
     strategy: Word = Field(description="The strategy's name.")
@@ -104,23 +113,23 @@ class Progress(ApiModel):
     steps: int = Field(default=0, description="How many steps there are.")
     plan: Word = Field(default="", description="A digest of the steps, by which an edit is noticed.")
     since: Moment | None = Field(default=None, description="When the step's weight was loaded by the pods.")
-    held: float = Field(default=0.0, description="Seconds that this step's clock stood.")
+    held: Seconds = Field(default=0.0, description="Seconds that this step's clock stood.")
     held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
 
 
-class Candidate(ApiModel):
+class Candidate(Remembered):
     """The revision on trial."""
 
     revision: Word = Field(description="The revision's short hash.")
     attempt: int = Field(default=1, description="1, or more after a retry.")
     started_at: Moment = Field(description="When it became the candidate.")
-    held: float = Field(
+    held: Seconds = Field(
         default=0.0, description="Seconds paused or without metrics; the deadline waits for them."
     )
     progress: Progress = Field(description="Where the strategy is.")
 
 
-class MetricStatus(ApiModel):
+class MetricStatus(Remembered):
     """One metric's evidence, in words and numbers."""
 
     name: Word = Field(description="The metric's name.")
@@ -140,7 +149,7 @@ class MetricStatus(ApiModel):
     message: Sentence = Field(default="", description="What is missing or odd, in a sentence.")
 
 
-class AnalysisStatus(ApiModel):
+class AnalysisStatus(Remembered):
     """The comparison of candidate and stable."""
 
     verdict: Word = Field(default="NoData", description="Harmed, NonInferior, Inconclusive or NoData.")
@@ -158,7 +167,7 @@ class AnalysisStatus(ApiModel):
     )
 
 
-class Rollback(ApiModel):
+class Rollback(Remembered):
     """A rollback, and how fast it was."""
 
     revision: Word = Field(description="The revision that was rolled back.")
@@ -172,7 +181,7 @@ class Rollback(ApiModel):
     evidence: Word = Field(default="", description="The ConfigMap that holds the windows it rests on.")
 
 
-class HistoryEntry(ApiModel):
+class HistoryEntry(Remembered):
     """What became of an earlier revision."""
 
     revision: Word = Field(description="The revision's short hash.")
@@ -182,7 +191,7 @@ class HistoryEntry(ApiModel):
     ended_at: Moment = Field(description="When that was over.")
 
 
-class CommandResult(ApiModel):
+class CommandResult(Remembered):
     """What became of the last command."""
 
     # Never cut: by it a command is known to have been executed.
@@ -193,7 +202,7 @@ class CommandResult(ApiModel):
     at: Moment = Field(description="When.")
 
 
-class Pause(ApiModel):
+class Pause(Remembered):
     """Why a rollout stands still."""
 
     reason: Word = Field(description="Command, MetricsUnavailable, Inconclusive or SampleRatioMismatch.")
@@ -201,7 +210,7 @@ class Pause(ApiModel):
     since: Moment = Field(description="Since when.")
 
 
-class RolloutStatus(ApiModel):
+class RolloutStatus(Remembered):
     """What the operator knows and remembers of a rollout."""
 
     observed_generation: int = Field(default=0, description="The generation of the spec this speaks of.")
