@@ -1,0 +1,74 @@
+# Everything a developer runs. Each target sets up what it needs; what is there already is not done again.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+PATHS ?=
+READY := $(VENV)/.ready
+
+.PHONY: help env binaries demo test unit e2e lint format types contracts generate check-generated lock bench-latency clean
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+env: $(READY)  ## the Python environment in .venv, exactly as requirements.lock pins it
+
+$(READY): requirements.lock pyproject.toml sdk/python/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No python3 found. Python 3.11 or newer is needed; name it by PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name another by PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the Python environment into $(VENV) (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e sdk/python
+	@touch $@
+
+binaries: env  ## the control plane's programs, built once (about 16 min cold) and cached
+	@$(BIN)/python -m e2e.controlplane.binaries
+
+demo: env  ## the story in the terminal: one good prompt, two bad ones (KEEP=1 leaves the cluster up)
+	@KEEP="$(KEEP)" $(BIN)/python -m e2e.demo
+
+test: env binaries  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PATHS)
+
+unit: env  ## the tests that need no control plane
+	@$(BIN)/python -m pytest -m "not realcluster" $(PYTEST_ARGS) $(PATHS)
+
+e2e: env binaries  ## the tests on the real control plane
+	@$(BIN)/python -m pytest -m realcluster $(PYTEST_ARGS) $(PATHS)
+
+lint: env  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: env  ## let ruff repair what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: env  ## mypy --strict
+	@$(BIN)/mypy
+
+contracts: env  ## import-linter: which room may import which
+	@$(BIN)/lint-imports
+
+generate: env  ## write the generated files (CRDs)
+	@$(BIN)/python -m promptrollout.api.crd --write
+
+check-generated: env  ## fail when a generated file is not what its source says
+	@$(BIN)/python -m promptrollout.api.crd --check
+
+lock:  ## pin the newest allowed versions (needs uv)
+	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-annotate \
+	  --upgrade --extra operator --extra cli --extra dev pyproject.toml -o requirements.lock
+
+bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
+	@$(BIN)/python -m e2e.latency
+
+clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
