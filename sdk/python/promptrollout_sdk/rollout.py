@@ -17,6 +17,7 @@ from promptrollout_sdk.assignment import Assignment
 from promptrollout_sdk.counting import Key
 from promptrollout_sdk.errors import Once, PayloadError, log
 from promptrollout_sdk.hashing import utf8
+from promptrollout_sdk.kubernetes import Api, ApiSource
 from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.loaded import Loaded
 from promptrollout_sdk.metrics import families_of, forget_dead_processes
@@ -70,6 +71,7 @@ class PromptRollout:
             self._default = self._serve_default(prompt_from_code(default))
         self.refresh()
         if self._serving is None and self._default is None and self._failure is not None:
+            source.close()
             raise self._failure
         if watch:
             watcher.add(self)
@@ -107,6 +109,31 @@ class PromptRollout:
             contract=contract,
             ledger=Ledger(families_of(registry), events, scores),
             watch=watch,
+        )
+
+    @classmethod
+    def watch(
+        cls,
+        namespace: str,
+        config_map: str,
+        default: Default | None = None,
+        *,
+        api: Api | None = None,
+        registry: CollectorRegistry | None = None,
+        events: Collection[str] = (),
+        scores: Collection[str] = (),
+    ) -> PromptRollout:
+        """A rollout whose ConfigMap is watched through the API server, with the pod's service account.
+
+        It needs `get` and `watch` on that ConfigMap, and neither a mount nor a nudge. `api` says where the server is if
+        not where the pod's environment says; the rest is as in `from_directory`.
+        """
+        ledger = Ledger(families_of(registry), events, scores)
+        return cls(
+            ApiSource(namespace, config_map, api or Api.in_cluster()),
+            default,
+            registry=registry,
+            ledger=ledger,
         )
 
     # The request path ---------------------------------------------------------------------------------------------
@@ -169,6 +196,7 @@ class PromptRollout:
     def close(self) -> None:
         """Look for changes no more; what is loaded goes on being served."""
         watcher.remove(self)
+        self._source.close()
 
     def poll(self, now: float) -> None:
         """One look of the background thread."""

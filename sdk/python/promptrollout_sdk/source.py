@@ -26,6 +26,9 @@ class Source(Protocol):
     def open(self) -> Read:
         """A reader of one version's files. PayloadError when there is none."""
 
+    def close(self) -> None:
+        """No more versions are wanted."""
+
 
 class DirectorySource:
     """A mounted ConfigMap, or any directory with the same files.
@@ -64,6 +67,9 @@ class DirectorySource:
         except OSError:
             base = Path(self._path)
         return lambda file: _read(base / file)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 def _read(path: Path) -> bytes:
