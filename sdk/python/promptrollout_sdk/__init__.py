@@ -10,10 +10,11 @@ a.score("helpfulness", 0.8)
 
 from promptrollout_sdk.assignment import Assignment
 from promptrollout_sdk.errors import PayloadError
+from promptrollout_sdk.late import Judge
 from promptrollout_sdk.payload import Contract
 from promptrollout_sdk.prompt import Message, Part
 from promptrollout_sdk.request import Request
 from promptrollout_sdk.rollout import PromptRollout
 
 __version__ = "0.1.0"
-__all__ = ["Assignment", "Contract", "Message", "Part", "PayloadError", "PromptRollout", "Request"]
+__all__ = ["Assignment", "Contract", "Judge", "Message", "Part", "PayloadError", "PromptRollout", "Request"]

@@ -15,6 +15,7 @@ from promptrollout_sdk.request import Request
 if TYPE_CHECKING:
     from promptrollout_sdk.rollout import PromptRollout
     from promptrollout_sdk.serving import Served
+    from promptrollout_sdk.shadow import Pair, Run
 
 R = TypeVar("R")
 
@@ -28,7 +29,18 @@ class Assignment:
     a pin decided. What it hands out are copies.
     """
 
-    __slots__ = ("_cluster", "_seen", "pinned", "render_failed", "rollout", "served", "unit", "unit_given")
+    __slots__ = (
+        "_cluster",
+        "_seen",
+        "in_shadow",
+        "pair",
+        "pinned",
+        "render_failed",
+        "rollout",
+        "served",
+        "unit",
+        "unit_given",
+    )
 
     def __init__(
         self,
@@ -46,6 +58,8 @@ class Assignment:
         self.render_failed = False
         self._seen = pin.events if pin else ()
         self._cluster = -1
+        self.in_shadow = False
+        self.pair: Pair | None = None
 
     # What to send -----------------------------------------------------------------------------------------------
 
@@ -154,7 +168,18 @@ class Assignment:
 
     def score(self, name: str, value: float) -> None:
         """A judgement of this answer, from 0 (worst) to 1 (best)."""
-        self.rollout.count_score(self.served.series.key, self.cluster, name, value)
+        counted = self.rollout.count_score(self.served.series.key, self.cluster, name, value)
+        if counted and self.pair:
+            self.pair.score(name, float(value), candidate=self.in_shadow)
+
+    def shadow(self, fn: Run) -> bool:
+        """Run the candidate beside this answer, after it was given; True if it was started.
+
+        `fn(candidate, shadow=True)` runs in a thread, or as a task when it is a coroutine function. Only while the
+        payload asks for a shadow, for its share of requests, within its budget; otherwise dropped. Scores of both
+        (`a.score`, `candidate.score`) are compared in pairs.
+        """
+        return self.rollout.start_shadow(self, fn)
 
     def count_unit(self, events: tuple[str, ...]) -> None:
         """Count a request and its events for its unit and cluster (statistics-correlated, "What the SDK exports")."""

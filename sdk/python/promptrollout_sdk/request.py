@@ -115,6 +115,8 @@ class Request:
             series.tokens_out.inc(tokens_out)
         if self._cost > 0:
             series.cost.inc(self._cost)
+            if a.in_shadow:
+                a.rollout.shadows.spend(self._cost)
         events = self._events
         if outcome == "error":
             events = (*events, ERRORS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,7 +22,9 @@ from promptrollout_sdk.metrics import families_of, forget_dead_processes
 from promptrollout_sdk.payload import Contract, load
 from promptrollout_sdk.pins import Pin, parse_pin, parse_token
 from promptrollout_sdk.prompt import Message, Part, Prompt, prompt_from_code
+from promptrollout_sdk.scoring import Scoring
 from promptrollout_sdk.serving import Served, Serving
+from promptrollout_sdk.shadow import Pair, Run, Shadows
 from promptrollout_sdk.source import DirectorySource, Source
 from promptrollout_sdk.watcher import watcher
 
@@ -33,7 +33,6 @@ Default = str | Sequence[Message] | Mapping[str, Any]
 
 _RETRY_SECONDS = 1.0  # after a failed load whose directory looks unchanged: a permission may be given back
 _SWEEP_SECONDS = 60.0
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 
 class PromptRollout:
@@ -57,7 +56,9 @@ class PromptRollout:
         self._contract = contract or Contract()
         self.families = families_of(registry)
         self._ledger = ledger or Ledger(self.families, (), ())
+        self._scoring = Scoring(self._ledger)
         self._once = Once()
+        self.shadows = Shadows(self.families, self.problem)
         self._lock = threading.Lock()
         self._loaded = Loaded(self.families)
         self._digests: Mapping[str, tuple[str, Prompt]] = {}
@@ -69,10 +70,10 @@ class PromptRollout:
         self.name = source.name
         if default is not None:
             self._default = self._serve_default(prompt_from_code(default))
-        self.refresh()
-        if self._serving is None and self._default is None and self._failure is not None:
+        failure = self._start()
+        if failure:
             source.close()
-            raise self._failure
+            raise failure
         if watch:
             watcher.add(self)
 
@@ -216,6 +217,11 @@ class PromptRollout:
         self._ledger.forked()
         self._loaded.forked()
 
+    def _start(self) -> PayloadError | None:
+        """Load for the first time; the failure, if there is nothing to answer with."""
+        self.refresh()
+        return None if self._serving or self._default else self._failure
+
     def _load(self) -> bool:
         read = self._source.open()
         payload, digests = load(read, self._contract, self._digests)
@@ -261,21 +267,23 @@ class PromptRollout:
 
     # For assignments ----------------------------------------------------------------------------------------------
 
-    def count_score(self, key: Key, cluster: int, name: str, value: float) -> None:
-        """Count a score of an arm; never raises."""
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0.0 <= number <= 1.0:
-            self.problem("score", f"score {name!r} must be a number from 0 to 1, was {value!r}")
-        elif not isinstance(name, str) or not _NAME.fullmatch(name) or not self._ledger.admits_score(name):
-            self.problem("score", f"{name!r} is no name of a score, or there are too many of them")
-        else:
-            self._ledger.score(key, name).add(number)
-            clusters = self._ledger.clusters(key.rollout, key.arm)
-            if clusters:
-                clusters.score(name, cluster, number)
+    def count_score(self, key: Key, cluster: int, name: str, value: float) -> bool:
+        """Count a score of an arm; False, and said, when it is none. Never raises."""
+        problem = self._scoring.count(key, cluster, name, value)
+        if problem:
+            self.problem("score", problem)
+        return not problem
+
+    def start_shadow(self, beside: Assignment, fn: Run) -> bool:
+        """Run the shadowed revision beside an assignment, if the payload asks for it."""
+        serving = self._serving
+        rules = serving.payload.shadow if serving else None
+        if serving is None or rules is None or beside.pair is not None:
+            return False
+        candidate = Assignment(self, serving.shadowed(rules), beside.unit, beside.unit_given)
+        candidate.pair = beside.pair = Pair(self.families, self.name, rules.revision)
+        candidate.in_shadow = True
+        return self.shadows.start(rules, self.name, fn, candidate)
 
     def problem(self, reason: str, message: str, *, trace: bool = False) -> None:
         """Something the application should know; said once, counted always."""

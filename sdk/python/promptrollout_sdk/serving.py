@@ -10,7 +10,7 @@ from itertools import accumulate
 from promptrollout_sdk.counting import ArmSeries, ClusterSeries, Key
 from promptrollout_sdk.hashing import WHOLE, utf8
 from promptrollout_sdk.ledger import Ledger
-from promptrollout_sdk.payload import Payload
+from promptrollout_sdk.payload import Payload, Shadow
 from promptrollout_sdk.pins import Pin
 from promptrollout_sdk.prompt import Prompt
 
@@ -45,7 +45,8 @@ class Serving:
     @property
     def keys(self) -> list[Key]:
         """The keys of what is served."""
-        return [served.series.key for served in self._arms]
+        shadow = [self.shadowed(self.payload.shadow)] if self.payload.shadow else []
+        return [served.series.key for served in (*self._arms, *shadow)]
 
     def assign(self, unit: bytes) -> Served:
         """The unit's arm by its bucket."""
@@ -67,6 +68,10 @@ class Serving:
         if now < self.payload.pinned.get(pin.revision, 0.0):
             return self._cached(pin.arm, pin, live=False)
         return None
+
+    def shadowed(self, rules: Shadow) -> Served:
+        """The revision that runs in the shadow; its arm is called `shadow`."""
+        return self._served("shadow", rules.revision, self.payload.exposure, live=False)
 
     def _cached(self, arm: str, pin: Pin, *, live: bool) -> Served:
         near = abs(pin.exposure - self.payload.exposure) <= MAX_AGE
