@@ -30,11 +30,11 @@ def registry(intake: Intake) -> kopf.OperatorRegistry:
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own kwargs
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own kwargs
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
-    def rollout(event: Mapping[str, Any], **_: object) -> None:
+    async def rollout(event: Mapping[str, Any], **_: object) -> None:
         seen = parse_rollout(event["object"])
         if event["type"] == "DELETED":
             intake.rollout_gone(seen.key)
@@ -42,7 +42,7 @@ def registry(intake: Intake) -> kopf.OperatorRegistry:
             intake.rollout_changed(seen)
 
     @kopf.on.event("", "v1", "configmaps", labels=dict(MANAGER), registry=handlers)
-    def configmap(event: Mapping[str, Any], **_: object) -> None:
+    async def configmap(event: Mapping[str, Any], **_: object) -> None:
         intake.configmap_changed(parse_configmap(event["object"]), gone=event["type"] == "DELETED")
 
     return handlers
@@ -57,6 +57,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.watching.chunk_size = 500
+    # Events are plain calls: waiting for more of them before the first is handed on would only delay it.
     # The API server ends a watch after a while; asking for that ourselves notices a dead connection too.
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 270
