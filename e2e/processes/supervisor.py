@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -172,19 +173,20 @@ class Supervisor:
     def detach(self) -> None:
         """Leave everything running after this process ends; SIGTERM to `warden_pid` stops it."""
         self.request({"op": "detach"})
-        self._socket.close()
+        self._hang_up()
 
     def close(self) -> None:
         """End all processes and remove the data folder. Safe to call twice."""
-        if self._socket.fileno() < 0:
+        if self._reader.closed:
             return
-        try:
+        with contextlib.suppress(ProcessError):  # it has gone, and its children with it
             self.request({"op": "shutdown"})
-        except ProcessError:
-            pass  # it has gone, and its children with it
-        finally:
-            self._socket.close()
-            self._warden.wait()
+        self._hang_up()
+        self._warden.wait()
+
+    def _hang_up(self) -> None:
+        self._reader.close()  # holds the socket open otherwise
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self

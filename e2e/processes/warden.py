@@ -16,6 +16,7 @@ Standard library only: it starts in a few tens of milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -56,7 +57,8 @@ class _Child:
     grace: float
 
     def signal_group(self, number: int) -> None:
-        if self.popen.poll() is None:
+        """To all that it started, too; there may be nobody left."""
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
 
     def end(self) -> None:
