@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from promptrollout_sdk import PromptRollout
-from tests.kubelet import NAME, Mount, payload
+from testkit import NAME, Mount, payload
 
 
 @pytest.fixture

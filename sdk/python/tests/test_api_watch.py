@@ -12,7 +12,7 @@ import pytest
 from promptrollout.delivery import render
 from promptrollout_sdk import PayloadError, PromptRollout
 from promptrollout_sdk.kubernetes import Api
-from tests.kubelet import DOCUMENTS, payload
+from testkit import DOCUMENTS, payload
 
 END = object()
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from promptrollout_sdk import Judge
-from tests.kubelet import NAME, OLD, unit_of
+from testkit import NAME, OLD, unit_of
 
 
 @pytest.fixture

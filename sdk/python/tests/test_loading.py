@@ -10,7 +10,7 @@ from promptrollout.delivery import render
 from promptrollout.revision import seal
 from promptrollout_sdk import Contract, PayloadError, PromptRollout
 from promptrollout_sdk.source import MAX_FILE_BYTES
-from tests.kubelet import DOCUMENTS, NEW, OLD, payload, unit_of
+from testkit import DOCUMENTS, NEW, OLD, payload, unit_of
 
 
 def loaded(registry):

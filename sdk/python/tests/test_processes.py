@@ -10,7 +10,7 @@ from pathlib import Path
 from promptrollout.delivery import render
 from promptrollout_sdk import PromptRollout
 from promptrollout_sdk.watcher import Watcher
-from tests.kubelet import DOCUMENTS, payload
+from testkit import DOCUMENTS, payload
 
 
 def test_forked_workers_count_into_one_and_each_acknowledges(mount, tmp_path):

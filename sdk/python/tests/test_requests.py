@@ -8,7 +8,7 @@ import pytest
 
 from promptrollout.delivery import PinnedRevision, bucket_of
 from promptrollout.revision import seal
-from tests.kubelet import NAME, NEW, OLD, payload, unit_of
+from testkit import NAME, NEW, OLD, payload, unit_of
 
 STABLE = {"revision": OLD.short, "arm": "stable", "step": "1"}
 CANDIDATE = {"revision": NEW.short, "arm": "candidate", "step": "1"}

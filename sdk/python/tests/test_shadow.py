@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from promptrollout.delivery import ArmWeight, Shadow
-from tests.kubelet import NEW, payload
+from testkit import NEW, payload
 
 ARM = {"revision": NEW.short, "arm": "shadow", "step": "2"}
 
