@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from e2e.controlplane.binaries import Binaries
 from e2e.controlplane.cluster import ControlPlane
 from e2e.controlplane.kubectl import run
 from e2e.objects import KubeObject
-from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor
+from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor, free_port
+from e2e.workload.configmaps import files_of
+from e2e.workload.projector import project
 
 CHART = REPOSITORY / "charts" / "prompt-rollout"
 RELEASE = "prompt-rollout"
@@ -58,9 +60,10 @@ def render(supervisor: Supervisor, binaries: Binaries, values: Mapping[str, str]
 class Operator:
     """The operator's process; after a kill, `start` runs it again with the same settings."""
 
-    def __init__(self, supervisor: Supervisor, command: Command) -> None:
+    def __init__(self, supervisor: Supervisor, command: Command, metrics_url: str) -> None:
         self._supervisor = supervisor
         self.command = command
+        self.metrics_url = metrics_url
         self.process: Process | None = None
 
     def start(self) -> Process:
@@ -89,19 +92,48 @@ class Operator:
 
 
 def install(
-    supervisor: Supervisor, cluster: ControlPlane, chart: RenderedChart, extra_environment: Mapping[str, str]
+    supervisor: Supervisor, cluster: ControlPlane, chart: RenderedChart, flags: Mapping[str, str]
 ) -> Operator:
-    """Apply the chart's RBAC and the rest; the operator, not started yet."""
+    """Apply the chart's RBAC and the rest; the operator, not started yet. `flags` win over the chart's."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.kubectl.apply([namespace, *(_in_namespace(one).raw for one in chart.installable())])
     kubeconfig = cluster.kubeconfig_for(NAMESPACE, chart.service_account)
+    moved = _write_volumes(chart, supervisor.data / "operator")
     container = chart.container
-    environment = {variable.text("name"): _value(variable) for variable in container.items("env")}
-    environment |= {"KUBECONFIG": str(kubeconfig), **extra_environment}
-    words = [str(word) for key in ("command", "args") for word in container.raw.get(key) or []]
+    environment = {variable.text("name"): moved(_value(variable)) for variable in container.items("env")}
+    environment["KUBECONFIG"] = str(kubeconfig)
+    words = [moved(str(word)) for key in ("command", "args") for word in container.raw.get(key) or []]
     program = Path(sys.executable).parent / "prompt-rollout-operator"
     arguments = words[1:] if words[:1] == [program.name] else words
-    return Operator(supervisor, Command("operator", [str(program), *arguments], environment, grace=10.0))
+    ports = {"metrics-port": str(free_port()), "health-port": str(free_port()), "bind-address": "127.0.0.1"}
+    own = [f"--{name}={value}" for name, value in {**ports, **flags}.items()]
+    return Operator(
+        supervisor,
+        Command("operator", [str(program), *arguments, *own], environment, grace=15.0),
+        f"http://127.0.0.1:{ports['metrics-port']}/metrics",
+    )
+
+
+def _write_volumes(chart: RenderedChart, root: Path) -> Callable[[str], str]:
+    """Write the ConfigMaps that the container mounts; a function that moves a path in a flag to where they are."""
+    config_maps = {one.name: one for one in chart.objects if one.kind == "ConfigMap"}
+    sources = {
+        volume.text("name"): volume.text("configMap.name")
+        for volume in chart.deployment.items("spec.template.spec.volumes")
+    }
+    mounts = {mount.text("mountPath"): mount.text("name") for mount in chart.container.items("volumeMounts")}
+    mounted = {
+        path: config_maps[sources[name]] for path, name in mounts.items() if sources.get(name) in config_maps
+    }
+    for path, config_map in mounted.items():
+        project(root / path.lstrip("/"), files_of(config_map))
+
+    def moved(text: str) -> str:
+        for path in mounted:
+            text = text.replace(path, str(root / path.lstrip("/")))
+        return text
+
+    return moved
 
 
 def _value(variable: KubeObject) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,9 @@ CRDS = REPOSITORY / "crds"
 PODS_READY_WITHIN_S = 90.0
 Say = Callable[[str], None]
 
+#: With scrapes every second the operator, too, may look more often than it does by default.
+PROMPT: Mapping[str, str] = {"acknowledge-poll": "0.25", "nudge-again": "3", "settle": "0.3"}
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -41,7 +44,10 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Options:
-    """What to start. `sync_s`: kubelet's pace (seconds, from and to); `chart_values`: as in `helm --set`."""
+    """What to start. `sync_s`: kubelet's pace (seconds, from and to); `chart_values`: as in `helm --set`;
+
+    `operator_flags`: without the dashes, after the chart's.
+    """
 
     application: Application = field(default_factory=Application)
     traffic: Traffic | None = field(default_factory=Traffic)
@@ -49,6 +55,7 @@ class Options:
     sync_s: tuple[float, float] = (60.0, 90.0)
     operator: bool = True
     chart_values: Mapping[str, str] = field(default_factory=dict)
+    operator_flags: Mapping[str, str] = field(default_factory=lambda: PROMPT)
     keep_data: bool = False
 
 
@@ -88,7 +95,8 @@ class Stack:
         self.operator = self._install_operator(programs) if self.options.operator else None
         self.wait_for_pods(self.options.application)
         self._lap(f"{self.options.application.replicas} pods are ready")
-        self.load = self._start_load(self.options.application, self.options.traffic)
+        traffic = self.options.traffic
+        self.load = self._start_load(self.options.application, traffic) if traffic is not None else None
 
     # What tests use
 
@@ -124,7 +132,7 @@ class Stack:
 
     def start_load(self, application: Application, traffic: Traffic) -> Process:
         """A further load generator; stop it by its `.stop()`."""
-        return self._start_load(application, traffic) or self._no_load()
+        return self._start_load(application, traffic)
 
     def stop_prometheus(self) -> None:
         self.prometheus.process.kill()
@@ -172,14 +180,13 @@ class Stack:
         )
 
     def _install_operator(self, programs: binaries.Binaries) -> Operator:
-        chart = operator_process.render(self.supervisor, programs, self.options.chart_values)
-        operator = operator_process.install(self.supervisor, self.cluster, chart, {})
+        values = {"sources.default.url": self.prometheus.url, **self.options.chart_values}
+        chart = operator_process.render(self.supervisor, programs, values)
+        operator = operator_process.install(self.supervisor, self.cluster, chart, self.options.operator_flags)
         operator.start()
         return operator
 
-    def _start_load(self, application: Application, traffic: Traffic | None) -> Process | None:
-        if traffic is None:
-            return None
+    def _start_load(self, application: Application, traffic: Traffic) -> Process:
         name = f"load-{application.namespace}-{application.app}"
         return self._module(
             name,
@@ -193,14 +200,3 @@ class Stack:
             f"--think={traffic.think_s:g}",
             f"--seed={traffic.seed}",
         )
-
-    @staticmethod
-    def _no_load() -> Process:
-        raise ValueError("no traffic given")
-
-
-@contextlib.contextmanager
-def running(options: Options, say: Say = print) -> Iterator[Stack]:
-    """The same as `with Stack(options)`, for callers that like functions."""
-    with Stack(options, say) as stack:
-        yield stack

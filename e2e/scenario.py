@@ -1,0 +1,325 @@
+"""Scenarios in given / when / then, after test/fixtures of Argo Rollouts: the recorded sequence is the contract.
+
+(
+    given(stack)
+    .a_promoted_prompt("You are a support agent.")
+    .when()
+    .the_prompt_becomes("You are a support agent. Reply only with JSON.")
+    .wait_for_phase("Degraded")
+    .then()
+    .phases_were("Delivering", "Progressing", "RollingBack", "Degraded")
+    .every_weight_was_recorded_first()
+)
+
+Each verb returns its stage, so that sentences go on; a failed expectation says what was seen instead.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Self
+
+from e2e.application import Application, Rollout
+from e2e.objects import Json, KubeObject
+from e2e.operator_process import Operator
+from e2e.processes.supervisor import DeadlineError, wait_until
+from e2e.recorder import CONFIG_MAPS, ROLLOUTS
+from e2e.stack import Stack
+from e2e.views import Payload, Status, in_turn
+from e2e.workload.directory import read_endpoints
+
+COMMAND = "promptrollout.dev/command"
+PATIENCE_S = 60.0
+_ids = count(1)
+
+QUICK_STEPS: Sequence[Json] = ({"weight": 25, "duration": "3s"}, {"weight": 50, "duration": "3s"})
+QUICK_ANALYSIS: Json = {
+    "interval": "2s",
+    "metrics": [{"name": "errors", "preset": "sdk/errors", "role": "Guard"}],
+    "correlation": {"meanRequestsPerUnit": "1"},
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a scenario is about, and since which resource version it has been watching."""
+
+    stack: Stack
+    rollout: Rollout
+    since: float = 0.0
+
+    @property
+    def application(self) -> Application:
+        return self.rollout.application
+
+    def statuses(self) -> Sequence[Status]:
+        seen = self.stack.recorder.changes(
+            ROLLOUTS, self.application.namespace, self.application.rollout, self.since
+        )
+        return [Status(change.object) for change in seen if not change.deleted]
+
+    def status(self) -> Status:
+        return Status(
+            self.stack.recorder.latest(ROLLOUTS, self.application.namespace, self.application.rollout)
+            or KubeObject({})
+        )
+
+    def payloads(self) -> Sequence[Payload]:
+        seen = self.stack.recorder.changes(
+            CONFIG_MAPS, self.application.namespace, self.application.config_map, self.since
+        )
+        parsed = [Payload.of(change.object) for change in seen if not change.deleted]
+        return [payload for payload in parsed if payload is not None]
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.stack.kubectl(*arguments, "-n", self.application.namespace, stdin=stdin)
+
+    @property
+    def reference(self) -> str:
+        return f"promptrollout/{self.application.rollout}"
+
+    def told(self) -> str:
+        """The story so far, for messages of failure."""
+        lines = in_turn(
+            f"{status.phase} step {status.step} weight {status.weight} {status.verdict}: {status.message}"
+            for status in self.statuses()
+        )
+        operator = self.stack.operator
+        log = f"\nthe operator's log ends:\n{operator.log_tail()}" if operator is not None else ""
+        return "\n".join(["seen:", *lines[-15:]]) + log
+
+
+def given(stack: Stack, application: Application | None = None) -> Given:
+    return Given(stack, application or stack.options.application)
+
+
+class Given:
+    """What is there before anything happens."""
+
+    def __init__(self, stack: Stack, application: Application) -> None:
+        self._stack = stack
+        self._rollout = Rollout(application, "You are a support agent.", QUICK_STEPS, QUICK_ANALYSIS, {})
+        self._applied = False
+
+    def steps(self, *steps: Json) -> Self:
+        self._rollout = replace(self._rollout, steps=steps)
+        return self
+
+    def analysis(self, **settings: object) -> Self:
+        self._rollout = replace(self._rollout, analysis={**self._rollout.analysis, **settings})
+        return self
+
+    def delivery(self, **settings: object) -> Self:
+        self._rollout = replace(self._rollout, delivery={**self._rollout.delivery, **settings})
+        return self
+
+    def a_promoted_prompt(self, system_prompt: str) -> Self:
+        """The first revision: at 100 % at once, loaded by all pods, Healthy."""
+        self._rollout = replace(self._rollout, system_prompt=system_prompt)
+        self._stack.kubectl.apply(self._rollout.manifest())
+        self._applied = True
+        When(Subject(self._stack, self._rollout)).wait_for_phase("Healthy")
+        return self
+
+    def when(self) -> When:
+        """What is recorded counts from here."""
+        subject = Subject(self._stack, self._rollout)
+        seen = self._stack.recorder.changes(
+            ROLLOUTS, self._rollout.application.namespace, self._rollout.application.rollout
+        )
+        return When(replace(subject, since=seen[-1].at if seen else 0.0))
+
+
+class When:
+    """What happens."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def then(self) -> Then:
+        return Then(self.subject)
+
+    # to the rollout
+
+    def the_prompt_becomes(self, system_prompt: str) -> Self:
+        rollout = replace(self.subject.rollout, system_prompt=system_prompt)
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.kubectl.apply(rollout.manifest())
+        return self
+
+    def the_steps_become(self, *steps: Json) -> Self:
+        rollout = replace(self.subject.rollout, steps=steps)
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.kubectl.apply(rollout.manifest())
+        return self
+
+    def commanded(self, verb: str) -> Self:
+        """As `kubectl annotate` gives it."""
+        command = f"{COMMAND}={verb}:e2e-{next(_ids)}"
+        self.subject.kubectl("annotate", self.subject.reference, command, "--overwrite")
+        return self
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> Self:
+        """Any kubectl command, in the rollout's namespace."""
+        self.subject.kubectl(*arguments, stdin=stdin)
+        return self
+
+    # to what surrounds it
+
+    def the_operator_is_killed(self) -> Self:
+        self._operator().kill()
+        return self
+
+    def the_operator_stops(self) -> Self:
+        self._operator().stop()
+        return self
+
+    def the_operator_starts(self) -> Self:
+        self._operator().start()
+        return self
+
+    def prometheus_stops(self) -> Self:
+        self.subject.stack.stop_prometheus()
+        return self
+
+    def prometheus_starts(self) -> Self:
+        self.subject.stack.start_prometheus()
+        return self
+
+    def the_deployment_is_scaled_to(self, replicas: int) -> Self:
+        self.subject.kubectl("scale", f"deployment/{self.subject.application.app}", f"--replicas={replicas}")
+        self.subject.stack.wait_for_pods(self.subject.application)
+        return self
+
+    def a_pod_is_deleted(self) -> Self:
+        victim = self.subject.stack.pods(self.subject.application)[0].name
+        self.subject.kubectl("delete", "pod", victim, "--wait=false")
+        return self
+
+    # waiting
+
+    def wait_for(self, what: str, came_true: Callable[[Status], bool], timeout: float = PATIENCE_S) -> Self:
+        """Until the latest status is so; woken by the watch, never a blind sleep."""
+        subject = self.subject
+        try:
+            subject.stack.recorder.wait(lambda: came_true(subject.status()), what, timeout)
+        except DeadlineError as late:
+            raise AssertionError(f"{late}\n{subject.told()}") from late
+        return self
+
+    def wait_for_phase(self, phase: str, timeout: float = PATIENCE_S) -> Self:
+        """Of the spec as it is now: a status that speaks of an earlier one does not count."""
+        return self.wait_for(
+            f"phase {phase}", lambda status: status.current and status.phase == phase, timeout
+        )
+
+    def wait_for_weight(self, weight: int, timeout: float = PATIENCE_S) -> Self:
+        """The candidate's recorded weight, in 1/10,000."""
+        return self.wait_for(f"weight {weight}", lambda status: status.weight == weight, timeout)
+
+    def wait_for_condition(self, kind: str, value: str = "True", timeout: float = PATIENCE_S) -> Self:
+        return self.wait_for(
+            f"condition {kind}={value}",
+            lambda status: status.condition(kind).text("status") == value,
+            timeout,
+        )
+
+    def _operator(self) -> Operator:
+        operator = self.subject.stack.operator
+        if operator is None:
+            raise ValueError("this stack was started without the operator")
+        return operator
+
+
+class Then:
+    """What was seen since `when`."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def when(self) -> When:
+        """Go on; what has been recorded stays part of the scenario."""
+        return When(self._subject)
+
+    def phases_were(self, *phases: str) -> Self:
+        """In this order, each as often as it was entered; the phase at `when` is not among them."""
+        seen = in_turn(status.phase for status in self._subject.statuses())[1:]
+        return self._expect(seen == list(phases), f"phases {list(phases)}, not {seen}")
+
+    def weights_were(self, *weights: int) -> Self:
+        """The candidate's delivered weights in 1/10,000, in order."""
+        seen = in_turn(payload.candidate_weight for payload in self._subject.payloads())
+        return self._expect(seen == list(weights), f"weights {list(weights)}, not {seen}")
+
+    def the_highest_weight_was(self, most: int) -> Self:
+        seen = max((payload.candidate_weight for payload in self._subject.payloads()), default=0)
+        return self._expect(seen <= most, f"no weight above {most}, not {seen}")
+
+    def every_weight_was_recorded_first(self) -> Self:
+        """Whatever was delivered had been written to status before (by the server's own order of writes)."""
+        recorded = {
+            (status.sequence, status.arms): status.version for status in reversed(self._all_statuses())
+        }
+        unrecorded = [
+            payload
+            for payload in self._subject.payloads()
+            if recorded.get((payload.sequence, payload.arms), payload.version) >= payload.version
+        ]
+        return self._expect(not unrecorded, f"status before ConfigMap; these came unannounced: {unrecorded}")
+
+    def the_status(self, what: str, is_so: Callable[[Status], bool]) -> Self:
+        return self._expect(is_so(self._subject.status()), what)
+
+    def the_message_says(self, *parts: str) -> Self:
+        message = self._subject.status().message
+        return self._expect(
+            all(part in message for part in parts), f"a message with {parts}, not {message!r}"
+        )
+
+    def all_pods_have_loaded_the_payload(self, timeout: float = 10.0) -> Self:
+        """By the pods' own metric, in Prometheus; a scrape late at most."""
+        subject = self._subject
+        sequence, pods = subject.payloads()[-1].sequence, len(subject.stack.pods(subject.application))
+        reference = f"{subject.application.namespace}/{subject.application.rollout}"
+        query = f'count(promptrollout_loaded{{rollout="{reference}",sequence="{sequence}"}} == 1)'
+        try:
+            wait_until(
+                lambda: subject.stack.prometheus.value(query) == pods, f"{pods} pods to load it", timeout
+            )
+        except DeadlineError as late:
+            raise AssertionError(f"{late}\n{subject.told()}") from late
+        return self
+
+    def users_get(self, revision: str, requests: int = 20) -> Self:
+        """Every answer of the service, asked now, is that revision's."""
+        subject = self._subject
+        addresses = read_endpoints(
+            subject.stack.endpoints, subject.application.namespace, {"app": subject.application.app}
+        )
+        seen = {ask(addresses[number % len(addresses)]).text("revision") for number in range(requests)}
+        return self._expect(seen == {revision}, f"only {revision} answers, not {seen}")
+
+    def _all_statuses(self) -> Sequence[Status]:
+        return replace(self._subject, since=0.0).statuses()
+
+    def _expect(self, is_so: bool, what: str) -> Self:  # noqa: FBT001 - the point of it
+        assert is_so, f"expected: {what}\n{self._subject.told()}"
+        return self
+
+
+def ask(address: str, body: Mapping[str, str] | None = None) -> KubeObject:
+    """One question to a serving pod, by a user who comes with nothing."""
+    question = {"shop": "Example Shop", "question": f"Where is my parcel, {next(_ids)}?", **(body or {})}
+    request = urllib.request.Request(
+        f"http://{address}/chat", json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+            return KubeObject(json.load(answer))
+    except urllib.error.HTTPError as error:
+        return KubeObject(json.load(error))
