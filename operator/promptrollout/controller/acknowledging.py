@@ -29,6 +29,7 @@ class Awaited:
     nudges: int = 0
     nudged_at: datetime | None = None
     pods: tuple[PodView, ...] = field(default=())
+    loaded: dict[str, LoadedPayload] = field(default_factory=dict)
 
 
 class Acknowledgements:
@@ -122,9 +123,14 @@ class Acknowledgements:
         if isinstance(answers, SourceError):
             self._say(awaited, PodsSeen(tuple(p.name for p in awaited.pods), unavailable=answers.message))
             return
-        loaded = loaded_payloads(awaited.pods, answers.get(str(awaited.key), ()), awaited.payload)
-        self._say(awaited, PodsSeen(tuple(pod.name for pod in awaited.pods), loaded))
-        await self._nudge_again(awaited, loaded)
+        # A pod does not go back: one missed scrape of it is no reason to forget what it said.
+        for pod, word in loaded_payloads(
+            awaited.pods, answers.get(str(awaited.key), ()), awaited.payload
+        ).items():
+            if pod not in awaited.loaded or awaited.loaded[pod].sequence < word.sequence:
+                awaited.loaded[pod] = word
+        self._say(awaited, PodsSeen(tuple(pod.name for pod in awaited.pods), dict(awaited.loaded)))
+        await self._nudge_again(awaited)
 
     def _say(self, awaited: Awaited, seen: PodsSeen) -> None:
         if self._awaited.get(awaited.key) is awaited and self._said.get(awaited.key) != seen:
@@ -147,14 +153,14 @@ class Acknowledgements:
         awaited.pods = await self._pods(awaited)
         await self._touch(awaited, awaited.pods)
 
-    async def _nudge_again(self, awaited: Awaited, loaded: Mapping[str, LoadedPayload]) -> None:
+    async def _nudge_again(self, awaited: Awaited) -> None:
         last = awaited.nudged_at
         if last is None or (self._clock() - last).total_seconds() < self._again:
             return
         missing = [
             pod
             for pod in awaited.pods
-            if pod.name not in loaded or loaded[pod.name].sequence < awaited.payload.sequence
+            if pod.name not in awaited.loaded or awaited.loaded[pod.name].sequence < awaited.payload.sequence
         ]
         await self._touch(awaited, missing)
 
