@@ -211,15 +211,18 @@ def _remaining(metric: MetricPlan, row: Array, harm: SideEvidence, promote: Side
         return None
     pair = kind.totals(_sobered(kind, totals, n_s), metric)
     nats = information(metric, pair.candidate, pair.stable, n_s / n_c)
+    rate = float(row[Slot.RATE_COUNT]) / max(float(row[Slot.RATE_SECONDS]), 1e-9)
+    soonest = Remaining(Verdict.Inconclusive, math.inf, math.inf)
+    # A rate between the two margins points to both: what comes first is shown.
     for towards, gain, side in (
         (Verdict.Harmed, nats.harm, harm),
         (Verdict.NonInferior, nats.promote, promote),
     ):
         if gain > 0.0:
             samples = MEAN_FACTOR * (side.threshold - side.log_e) * float(row[Slot.PHI]) / gain
-            rate = float(row[Slot.RATE_COUNT]) / max(float(row[Slot.RATE_SECONDS]), 1e-9)
-            return Remaining(towards, samples, samples / rate if rate > 0.0 else math.inf)
-    return Remaining(Verdict.Inconclusive, math.inf, math.inf)
+            if samples < soonest.candidate_samples:
+                soonest = Remaining(towards, samples, samples / rate if rate > 0.0 else math.inf)
+    return soonest
 
 
 def _sobered(kind: Kind, totals: Array, n_s: float) -> Array:

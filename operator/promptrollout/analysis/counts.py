@@ -6,8 +6,7 @@ counts of the planner, linearly split scores). Nothing here checks that: `fold` 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -177,21 +176,29 @@ def split_score(score: float) -> tuple[tuple[int, float], tuple[int, float]]:
     return (node, 1.0 - fraction), (node + 1, fraction)
 
 
-def score_counts(scores: list[float]) -> ScoreCounts:
-    """The counts of a list of scores, nodes and sums together."""
-    nodes = [0.0] * SCORE_NODES
-    for score in scores:
-        for node, weight in split_score(score):
-            nodes[node] += weight
+def score_counts(scores: Sequence[float]) -> ScoreCounts:
+    """The counts of some scores, nodes and sums together.
+
+    Raises:
+        ValueError: a score is not within [0, 1].
+
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if not ((values >= 0.0) & (values <= 1.0)).all():
+        raise ValueError("scores must be within 0 and 1; rescale 1 to 5 as (x - 1) / 4")
+    places = (1.0 - values) * (SCORE_NODES - 1)
+    lower = np.minimum(places.astype(np.intp), SCORE_NODES - 2)
+    fraction = places - lower
+    nodes = np.bincount(lower, 1.0 - fraction, SCORE_NODES) + np.bincount(lower + 1, fraction, SCORE_NODES)
     return ScoreCounts(
-        count=float(len(scores)),
-        nodes=tuple(nodes),
-        sum=math.fsum(scores),
-        sumsq=math.fsum(s * s for s in scores),
+        count=float(len(values)),
+        nodes=tuple(nodes.tolist()),
+        sum=float(values.sum()),
+        sumsq=float((values * values).sum()),
     )
 
 
-def histogram_counts(values: list[float], edges: tuple[float, ...]) -> HistogramCounts:
+def histogram_counts(values: Sequence[float], edges: Sequence[float]) -> HistogramCounts:
     """The bucket counts of raw values; a value equal to an edge belongs to the bucket below it, as in Prometheus."""
     places = np.searchsorted(np.asarray(edges), np.asarray(values), side="left")
     return HistogramCounts(tuple(float(n) for n in np.bincount(places, minlength=len(edges) + 1)))

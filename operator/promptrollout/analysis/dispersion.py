@@ -93,7 +93,7 @@ def read(counts: ClusterCounts) -> tuple[Array, int] | str:
             return f"has {len(arm.requests)} and {len(arm.sums)} entries for {clusters} clusters"
         row += [*arm.requests, *arm.sums, _square(arm)]
     values = np.array(row, dtype=float)
-    if not (np.isfinite(values).all() and (values >= 0.0).all() and counts.end > counts.start):
+    if not (np.isfinite(values).all() and (values[2:] >= 0.0).all() and counts.end > counts.start):
         return "has a negative or non-finite entry, or ends before it starts"
     return values, clusters
 
