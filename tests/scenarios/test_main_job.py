@@ -1,0 +1,200 @@
+"""The main job, end to end: real API server, real Prometheus, real pods' processes, the operator under its own role."""
+
+import json
+
+import pytest
+
+from e2e.recorder import CONFIG_MAPS
+
+pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
+
+GOOD = "You are a support agent. Answer in two sentences."
+BETTER = "You are a support agent. Answer in two sentences and name the next step."
+ERRORS = "You are a support agent. Reply only with JSON."
+TERSE = "You are a support agent. Use as few words as possible."
+STEPS = ({"weight": 10, "duration": "2s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
+SLOW = ({"weight": 10, "duration": "1h"}, {"weight": 50, "duration": "1h"})
+SCORES = [
+    {"name": "errors", "preset": "sdk/errors", "role": "Guard"},
+    {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"},
+]
+
+
+def test_a_good_prompt_is_stepped_up_and_promoted_on_its_evidence(healthy):
+    (
+        healthy.steps(*STEPS)
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_phase("Healthy", 150)
+        .then()
+        .phases_were("Delivering", "Progressing", "Delivering", "Healthy")
+        .weights_were(0, 1_000, 5_000, 0)
+        .every_weight_was_recorded_first()
+        .all_pods_have_loaded_the_payload()
+        .the_status("the history tells of both", lambda s: len(s.raw.items("status.history")) == 2)
+    )
+
+
+def test_a_prompt_that_fails_more_often_is_rolled_back_and_nobody_gets_it_any_more(healthy):
+    then = (
+        healthy.steps(*STEPS)
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(ERRORS)
+        .wait_for_phase("Degraded", 150)
+        .then()
+        .phases_were("Delivering", "Progressing", "RollingBack", "Degraded")
+        .every_weight_was_recorded_first()
+        .all_pods_have_loaded_the_payload()
+        .the_message_says("harm shown", "errors", "retry")
+    )
+    status = then._subject.status().raw
+    assert status.text("status.rollback.reason") == "Harmed"
+    assert status.text("status.rollback.acknowledgedAt") >= status.text("status.rollback.decidedAt")
+    then.users_get(status.text("status.stableRevision"))
+
+
+def test_a_prompt_that_answers_worse_without_failing_is_rolled_back(healthy):
+    (
+        healthy.steps(*STEPS)
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(TERSE)
+        .wait_for_phase("Degraded", 150)
+        .then()
+        .the_message_says("harm shown", "helpfulness")
+    )
+
+
+def test_the_old_prompt_again_ends_the_trial_at_once(healthy):
+    (
+        healthy.steps(*SLOW)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_weight(1_000)
+        .the_prompt_becomes(GOOD)
+        .wait_for_phase("Healthy")
+        .then()
+        .weights_were(0, 1_000, 0)
+        .the_status("superseded", lambda s: s.raw.items("status.history")[0].text("outcome") == "Superseded")
+    )
+
+
+def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(healthy, stack, application):
+    story = healthy.a_promoted_prompt(GOOD).when()
+    name = application.config_map
+    good = stack.kubectl.get("configmap", name, "-n", application.namespace).mapping("data")
+    story.kubectl(
+        "patch", "configmap", name, "--type=merge", "-p", json.dumps({"data": {"rollout.json": "{}"}})
+    )
+    stack.recorder.wait(lambda: _data(stack, application) == good, "the edit to be repaired", 20)
+    story.kubectl("delete", "configmap", name)
+    stack.recorder.wait(lambda: _data(stack, application) == good, "the deletion to be repaired", 20)
+    story.wait_for_phase("Healthy")
+    events = stack.kubectl("get", "events", "-n", application.namespace)
+    assert "PayloadRepaired" in events
+
+
+def test_a_killed_operator_goes_on_where_it_was(healthy):
+    (
+        healthy.steps(*STEPS)
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(ERRORS)
+        .wait_for_weight(1_000)
+        .the_operator_is_killed()
+        .the_operator_starts()
+        .wait_for_phase("Degraded", 150)
+        .then()
+        .every_weight_was_recorded_first()
+        .all_pods_have_loaded_the_payload()
+    )
+
+
+def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
+    (
+        healthy.steps({"weight": 10, "duration": "5s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_weight(1_000)
+        .wait_for("a first window", lambda s: bool(s.raw.text("status.analysis.through")))
+        .prometheus_stops()
+        .wait_for_condition("MetricsAvailable", "False")
+        .then()
+        .the_message_says("metrics cannot be read")
+        .the_highest_weight_was(1_000)
+        .when()
+        .prometheus_starts()
+        .wait_for_weight(5_000, 90)
+        .wait_for_condition("MetricsAvailable", "True")
+    )
+
+
+def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(healthy):
+    (
+        healthy.a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes("You are a support agent for {{#broken}}.")
+        .wait_for_phase("Invalid")
+        .then()
+        .the_message_says("spec.prompt.inline", "What is delivered stays as it is")
+        .weights_were(0)
+        .when()
+        .the_prompt_becomes(GOOD)
+        .wait_for_phase("Healthy")
+    )
+
+
+def test_commands_pause_resume_abort_and_retry(healthy):
+    (
+        healthy.steps(*SLOW)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_weight(1_000)
+        .commanded("pause")
+        .wait_for_phase("Paused")
+        .commanded("resume")
+        .wait_for_phase("Progressing")
+        .commanded("abort")
+        .wait_for_phase("Degraded")
+        .commanded("retry")
+        .wait_for_weight(1_000)
+        .commanded("promote-full")
+        .wait_for_phase("Healthy")
+        .then()
+        .every_weight_was_recorded_first()
+        .the_status("executed", lambda s: s.raw.text("status.lastCommand.result") == "Executed")
+    )
+
+
+def test_deleting_the_rollout_takes_its_configmaps_along(healthy, stack, application):
+    healthy.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", application.rollout)
+    stack.recorder.wait(lambda: not _ours(stack, application), "its ConfigMaps to go", 40)
+
+
+def test_a_deleted_revision_is_restored_from_the_delivered_copy(healthy, stack, application):
+    story = healthy.a_promoted_prompt(GOOD).when()
+    before = _ours(stack, application)
+    revision = next(name for name in before if "-rev-" in name)
+    story.kubectl("delete", "configmap", revision)
+    stack.recorder.wait(lambda: _ours(stack, application) == before, "the revision to be restored", 20)
+
+
+def _data(stack, application):
+    found = stack.recorder.latest(CONFIG_MAPS, application.namespace, application.config_map)
+    return found.mapping("data") if found else None
+
+
+def _ours(stack, application):
+    label = "app.kubernetes.io/managed-by=prompt-rollout"
+    found = stack.kubectl.get("configmaps", "-n", application.namespace, "-l", label)
+    return {item.name for item in found.items("items")}
