@@ -132,7 +132,7 @@ class LeaderElection:
         self._valid_until = float("-inf")
         self._seen: LeaseRecord | None = None
         self._seen_at = 0.0
-        self._lost = threading.Lock()
+        self._lost = threading.Lock()  # taken once and for ever: lost leadership never comes back
 
     @property
     def leading(self) -> bool:
@@ -142,7 +142,7 @@ class LeaderElection:
     @property
     def remaining(self) -> float:
         """Seconds for which leadership is certain; 0 when it is not."""
-        return max(0.0, self._valid_until - self._clock())
+        return 0.0 if self._lost.locked() else max(0.0, self._valid_until - self._clock())
 
     @property
     def holder(self) -> str:
@@ -203,8 +203,8 @@ class LeaderElection:
 
     @property
     def _patience(self) -> float:
-        """Seconds for one request: two may hang, and the third can still save the leadership."""
-        return self._timing.renew_deadline / 3
+        """Seconds for one request: two may hang, and a third can still save the leadership."""
+        return self._timing.renew_deadline / 4
 
     def _expired(self, record: LeaseRecord) -> bool:
         """Whether nothing new has been seen of its holder for the lease's whole duration, by our own clock."""
@@ -239,9 +239,12 @@ class LeaderElection:
         self._valid_until = sent + self._timing.renew_deadline
 
     async def _renew_until_lost(self) -> str:
-        trouble = "no renewal in time"
+        trouble, pause = "no renewal in time", self._timing.retry
         while self.leading:
-            await asyncio.sleep(min(self._timing.retry, self.remaining))
+            await asyncio.sleep(min(pause, self.remaining))
+            if self.remaining <= 0:
+                break  # a renewal that began too late must not revive what others may have seen end
+            pause = self._timing.retry / 4
             try:
                 async with asyncio.timeout(self.remaining):
                     other = await self._renew()
@@ -251,6 +254,7 @@ class LeaderElection:
                 trouble = str(error)
                 _log.warning("lease not renewed, %.1f s left: %s", self.remaining, error)
             else:
+                pause = self._timing.retry
                 if other is not None:
                     return f"{other or 'nobody'} holds the lease {self._key} now"
         return f"lease {self._key} not renewed for {self._timing.renew_deadline:g} s: {trouble}"
