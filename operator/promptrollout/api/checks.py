@@ -63,6 +63,8 @@ def _prompt(spec: RolloutSpec) -> Problems:
     if inline.parts and (inline.tools or inline.response_format is not None):
         cure = "move them into the part that uses them"
         yield Problem(f"{path}.parts", "stand beside tools or responseFormat of the whole prompt", cure)
+    if len(set(inline.variables)) < len(inline.variables):
+        yield Problem(f"{path}.variables", "names a variable twice", "name each once")
     for name, part in inline.parts.items():
         forms = [form for form in ("messages", "text") if _is_given(part, form)]
         if len(forms) != 1:

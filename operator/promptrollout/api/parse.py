@@ -108,6 +108,8 @@ def _standing(root: object, location: _Location) -> _Location:
 def _leave_out(root: dict[str, object], locations: set[_Location]) -> None:
     """Remove these from the back, so that the indices of the others stay true."""
     for location in sorted(locations, key=_by_place, reverse=True):
+        if any(location[:depth] in locations for depth in range(len(location))):
+            continue
         if not location:  # cannot be: every field of the status has a default
             root.clear()
             continue

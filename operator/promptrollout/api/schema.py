@@ -194,6 +194,7 @@ def _describe(schema: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, 
         described = str(result.get("description", ""))
         if names not in described:
             result["description"] = f"{described} One of {names}.".strip()
+        result["maxLength"] = 253
     for key in ("default", "minimum", "maximum", "pattern", "minLength", "required"):
         result.pop(key, None)
     if keys:

@@ -1,0 +1,82 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.controlplane import binaries, cluster
+from e2e.controlplane.kubectl import CommandError, Kubectl
+from e2e.processes.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "promptrollout-api-tests"
+
+
+class Server:
+    """A real API server that has the CRD, spoken to through real kubectl, in a namespace of its own."""
+
+    def __init__(self, kubectl: Kubectl) -> None:
+        self._kubectl = kubectl
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        return self._kubectl("-n", NAMESPACE, *arguments, stdin=stdin)
+
+    def get(self, name: str) -> dict[str, object]:
+        found = json.loads(self("get", "prollout", name, "-o", "json"))
+        assert isinstance(found, dict)
+        return found
+
+    def spec(self, name: str) -> dict[str, object]:
+        spec = self.get(name)["spec"]
+        assert isinstance(spec, dict)
+        return spec
+
+    def apply(self, name: str, spec: object, *flags: str) -> str:
+        """Server-side apply, as Argo CD and Flux do."""
+        return self("apply", "--server-side", *flags, "-f", "-", stdin=manifest(name, spec))
+
+    def try_out(self, name: str, spec: object) -> str:
+        """Why the API server refuses to create this, empty if it does not. Nothing is stored."""
+        try:
+            self("create", "--dry-run=server", "-f", "-", stdin=manifest(name, spec))
+        except CommandError as refused:
+            return refused.output
+        return ""
+
+    def patch_status(self, name: str, status: object) -> None:
+        patch = json.dumps({"status": status})
+        self("patch", "prollout", name, "--subresource=status", "--type=merge", "-p", patch)
+
+    def differs(self, *arguments: str) -> str:
+        """What `kubectl diff` shows (its exit code is 1 then); empty if nothing."""
+        try:
+            return self("diff", *arguments)
+        except CommandError as found:
+            return found.output
+
+
+def manifest(name: str, spec: object) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "promptrollout.dev/v1alpha1",
+            "kind": "PromptRollout",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
+    with Supervisor() as supervisor:
+        kubectl = cluster.start(supervisor, programs).kubectl
+        kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        kubectl(
+            "wait", "--for=condition=Established", "crd/promptrollouts.promptrollout.dev", "--timeout=60s"
+        )
+        kubectl("create", "namespace", NAMESPACE)
+        try:
+            yield Server(kubectl)
+        finally:
+            kubectl("delete", "namespace", NAMESPACE, "--wait=false")
