@@ -80,10 +80,9 @@ async def test_the_lease_is_asked_about_in_the_operators_own_namespace_by_name()
     account = Account(lambda question: question.resource == "leases")
     missing = await missing_permissions(
         account,
-        needed(DeliveryMode.MOUNT, lease="operator", cluster_policies=False),
+        needed(DeliveryMode.MOUNT, lease="operator"),
         namespaces=("a",),
         own_namespace="operators",
     )
     assert {item.namespace for item in missing} == {"operators"}
     assert any("resourceNames: [operator]" in item.rule() for item in missing)
-    assert not [question for question in account.asked if question.resource == "clusterpromptrolloutpolicies"]

@@ -80,22 +80,18 @@ class Missing:
         )
 
 
-def needed(
-    mode: DeliveryMode, *, lease: str | None = None, cluster_policies: bool = True
-) -> tuple[Permission, ...]:
+def needed(mode: DeliveryMode, *, lease: str | None = None) -> tuple[Permission, ...]:
     """The rights that the operator needs, and no more.
 
     Args:
         mode: the default delivery mode; a rollout that asks for Nudge where the operator's default is another goes on
             at kubelet's pace, and says so.
         lease: the name of the leader election's Lease, None without leader election.
-        cluster_policies: whether ClusterPromptRolloutPolicies are read.
     """
     read = ("get", "list", "watch")
     rights = [
         Permission(GROUP, "promptrollouts", read, "know which rollouts are wanted"),
         Permission(GROUP, "promptrollouts/status", ("patch",), "record what was decided"),
-        Permission(GROUP, "promptrolloutpolicies", read, "apply the policies that rollouts refer to"),
         Permission(
             "",
             "configmaps",
@@ -108,12 +104,6 @@ def needed(
     if mode is DeliveryMode.NUDGE:
         rights.append(
             Permission("", "pods", ("patch",), "have kubelet copy a changed prompt at once (mode Nudge)")
-        )
-    if cluster_policies:
-        rights.append(
-            Permission(
-                GROUP, "clusterpromptrolloutpolicies", read, "apply cluster-wide policies", Scope.CLUSTER
-            )
         )
     if lease:
         why = "have one operator lead at a time"
