@@ -309,7 +309,7 @@ WRONG = (
         "a ratio of scores",
         {"preset": "sdk/score", "score": "x", "ratio": "1.2"},
         ".ratio",
-        "a ratio applies to events",
+        "scores have no ratio",
     ),
     _metric(
         "bad events of all revisions",

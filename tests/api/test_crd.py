@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,10 +8,24 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from promptrollout.analysis.plan import (
+    EVENT_MARGIN,
+    EVENT_PROMOTE_MARGIN,
+    HISTOGRAM_MARGIN,
+    SCORE_MARGIN,
+    SUM_MARGIN,
+)
 from promptrollout.api.crd import FOLDERS, custom_resource_definition, files, main, render, stale
 from promptrollout.api.resource import PROMPT_ROLLOUT, RESOURCES
 from promptrollout.api.spec import RolloutSpec
+from promptrollout.sources.presets import PRESETS
 
+MARGINS = {
+    "margin": (SCORE_MARGIN.delta, EVENT_MARGIN.d, HISTOGRAM_MARGIN.ridit),
+    "ratio": (EVENT_MARGIN.r, HISTOGRAM_MARGIN.exceedance, SUM_MARGIN.r),
+    "promoteMargin": (EVENT_PROMOTE_MARGIN.d,),
+    "promoteRatio": (EVENT_PROMOTE_MARGIN.r,),
+}
 ROOT = Path(__file__).resolve().parents[2]
 Schema = Mapping[str, object]
 
@@ -196,3 +211,18 @@ def test_free_objects_are_kept_as_they_are():
     assert tool["type"] == "object"
     assert tool["x-kubernetes-preserve-unknown-fields"] is True
     assert "additionalProperties" not in tool
+
+
+def test_the_margins_described_are_those_of_the_analysis():
+    described = {name: str(SPEC[f"spec.analysis.metrics[].{name}"]["description"]) for name in MARGINS}
+
+    for name, numbers in MARGINS.items():
+        assert re.findall(r"(?:default|for events) ([0-9.]*[0-9])", described[name]) == [
+            f"{n:g}" for n in numbers
+        ]
+
+
+def test_the_presets_described_are_those_there_are():
+    assert re.findall("sdk/[a-z]+", str(SPEC["spec.analysis.metrics[].preset"]["description"])) == list(
+        PRESETS
+    )

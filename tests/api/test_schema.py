@@ -3,7 +3,13 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from promptrollout.api.schema import DEFAULTS_BY_OPERATOR, NotStructural, descriptive, structural_schema
+from promptrollout.api.schema import (
+    DEFAULTS_BY_OPERATOR,
+    DEFAULTS_UNSAID,
+    NotStructural,
+    descriptive,
+    structural_schema,
+)
 
 
 class Inner(BaseModel):
@@ -108,6 +114,18 @@ def test_defaults_in_what_a_policy_fills_are_the_operators():
         "type": "object",
         "properties": {"size": {"description": "How large. Default: 3.", "type": "integer"}},
     }
+
+
+def test_defaults_of_what_the_operator_writes_are_nothing_to_tell():
+    class Written(BaseModel):
+        """Written by the operator."""
+
+        model_config = ConfigDict(json_schema_extra=DEFAULTS_UNSAID)
+        size: int = Field(default=3, description="How large.")
+
+    properties = structural_schema(Written)["properties"]
+
+    assert properties == {"size": {"description": "How large.", "type": "integer"}}
 
 
 def test_a_union_of_types_has_no_structural_schema_and_the_field_is_named():

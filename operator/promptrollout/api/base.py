@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from promptrollout.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN, WEIGHT_PATTERN, parse_weight
+from promptrollout.api.schema import DEFAULTS_UNSAID
 
 GROUP = "promptrollout.dev"
 VERSION = "v1alpha1"
@@ -54,7 +55,7 @@ class Remembered(ApiModel):
     An older operator, after a roll back of the operator itself, must not wipe what the newer one has to remember.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=DEFAULTS_UNSAID)
 
 
 def to_rfc3339(moment: datetime) -> str:

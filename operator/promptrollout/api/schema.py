@@ -16,7 +16,7 @@ There the operator applies the model's default, and the description names it.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import BaseModel
 from pydantic.config import JsonDict
@@ -26,6 +26,9 @@ from pydantic_core import core_schema, to_jsonable_python
 _MARK = "x-promptrollout-defaults"
 #: For `json_schema_extra` of a field or model: its defaults are the operator's to apply, not the API server's.
 DEFAULTS_BY_OPERATOR: JsonDict = {_MARK: "operator"}
+#: Likewise, and they are nothing to tell people: what the operator writes itself.
+DEFAULTS_UNSAID: JsonDict = {_MARK: "unsaid"}
+_Applied = Literal["server", "operator", "unsaid"]
 
 _ORDER = (
     "description", "type", "anyOf", "x-kubernetes-int-or-string", "format", "enum", "default",
@@ -95,7 +98,7 @@ def structural_schema(model: type[BaseModel]) -> dict[str, object]:
     """The structural schema of a model, as JSON-able data in a stable order. NotStructural if it has none."""
     raw = model.model_json_schema(schema_generator=_Structural)
     definitions = cast("Mapping[str, object]", raw.pop("$defs", {}))
-    schema = _Tidy(definitions).tidy(raw, model.__name__, visible=True)
+    schema = _Tidy(definitions).tidy(raw, model.__name__, "server")
     schema.pop("default", None)
     return schema
 
@@ -106,16 +109,17 @@ class _Tidy:
     def __init__(self, definitions: Mapping[str, object]) -> None:
         self._definitions = definitions
 
-    def tidy(self, raw: Mapping[str, object], path: str, *, visible: bool) -> dict[str, object]:
-        """One schema and all below it. `visible`: whether the API server may apply defaults here."""
+    def tidy(self, raw: Mapping[str, object], path: str, applied: _Applied) -> dict[str, object]:
+        """One schema and all below it. `applied`: who applies defaults here."""
         schema = self._resolved(raw)
-        visible = visible and schema.pop(_MARK, None) is None
-        schema.pop(_MARK, None)
+        mark = schema.pop(_MARK, None)
+        if applied == "server" and mark is not None:
+            applied = cast("_Applied", mark)
         schema.pop("title", None)
         if schema.get("x-kubernetes-preserve-unknown-fields") or "properties" in schema:
             schema.pop("additionalProperties", None)
-        self._below(schema, path, visible=visible)
-        _decide_default(schema, visible=visible)
+        self._below(schema, path, applied)
+        _decide_default(schema, applied)
         if schema.get("type") == "array":
             schema.setdefault("x-kubernetes-list-type", "atomic")
         return _ordered(schema, path)
@@ -127,33 +131,31 @@ class _Tidy:
         target = cast("Mapping[str, object]", self._definitions[reference.rpartition("/")[2]])
         return {**self._resolved(target), **{key: value for key, value in raw.items() if key != "$ref"}}
 
-    def _below(self, schema: dict[str, object], path: str, *, visible: bool) -> None:
+    def _below(self, schema: dict[str, object], path: str, applied: _Applied) -> None:
         properties = cast("Mapping[str, Mapping[str, object]]", schema.get("properties", {}))
         if properties:
             schema["properties"] = {
-                name: self.tidy(field, f"{path}.{name}", visible=visible)
-                for name, field in properties.items()
+                name: self.tidy(field, f"{path}.{name}", applied) for name, field in properties.items()
             }
         for key in _CHILDREN:
             child = schema.get(key)
             if isinstance(child, Mapping):
-                inside = visible and key != "items"
-                schema[key] = self.tidy(child, f"{path}[]", visible=inside)
+                inside: _Applied = "operator" if key == "items" and applied == "server" else applied
+                schema[key] = self.tidy(child, f"{path}[]", inside)
 
 
-def _decide_default(schema: dict[str, object], *, visible: bool) -> None:
-    default = schema.get("default")
-    if default is None:
-        return
+def _decide_default(schema: dict[str, object], applied: _Applied) -> None:
+    """Leave the default to the API server, or say it in the description, or neither."""
+    default = schema.pop("default", None)
     if default == {}:
-        if not (visible and any(_has_default(field) for field in _properties(schema))):
-            del schema["default"]
-        return
-    described = str(schema.get("description", ""))
-    if "Default:" not in described:
-        schema["description"] = f"{described} Default: {default}.".strip()
-    if not visible or schema.get("type") == "array":
-        del schema["default"]
+        if applied == "server" and any(_has_default(field) for field in _properties(schema)):
+            schema["default"] = default
+    elif default is not None and applied != "unsaid":
+        described = str(schema.get("description", ""))
+        if "Default:" not in described:
+            schema["description"] = f"{described} Default: {default}.".strip()
+        if applied == "server" and schema.get("type") != "array":
+            schema["default"] = default
 
 
 def _has_default(schema: object) -> bool:

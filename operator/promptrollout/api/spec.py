@@ -288,7 +288,7 @@ class Metric(ApiModel):
             Rule(f"!has(self.score) || {_IS_SCORE}", "score goes with preset sdk/score only", ".score"),
             Rule(
                 f"!{_IS_SCORE} || !(has(self.ratio) || has(self.promoteRatio))",
-                "scores are compared by margin and promoteMargin; a ratio applies to events",
+                "scores have no ratio; use margin and promoteMargin",
                 ".ratio",
             ),
         )
@@ -298,7 +298,7 @@ class Metric(ApiModel):
     preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=63)] | None = (
         Field(
             default=None,
-            description="A known metric: sdk/errors, sdk/score, sdk/latency and others, see docs.",
+            description="A known metric: sdk/errors, sdk/score, sdk/latency, sdk/ttft, sdk/tokens or sdk/cost.",
         )
     )
     score: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
@@ -317,18 +317,26 @@ class Metric(ApiModel):
     margin: Decimal | None = Field(
         default=None,
         description=(
-            "How much worse is still harmless. Scores: how far the mean may fall (0.02). Events: how far the rate "
-            "may rise above ratio times stable's (0.001). Histograms: the ridit shift (0.02)."
+            "How much worse is still harmless. Scores: how far the mean may fall (default 0.02). Events: how far the "
+            "rate may rise above ratio times stable's (default 0.001). Histograms: how far the chance to be worse "
+            "may exceed one half (default 0.02)."
         ),
     )
     ratio: Decimal | None = Field(
-        default=None, description="Events: which multiple of stable's rate is still harmless (1.2)."
+        default=None,
+        description=(
+            "Which multiple of stable's is still harmless. Events: of the rate (default 1.2). Histograms: of the "
+            "share beyond stable's 95th percentile (default 1.25). Sums: of the mean (default 1.1)."
+        ),
     )
     promote_margin: Decimal | None = Field(
         default=None,
-        description="Like margin, for promotion: the non-inferiority margin that must be excluded.",
+        description="Like margin, for promotion: what must be shown. Default: as margin; for events 0.002.",
     )
-    promote_ratio: Decimal | None = Field(default=None, description="Like ratio, for promotion (1.5).")
+    promote_ratio: Decimal | None = Field(
+        default=None,
+        description="Like ratio, for promotion: what must be shown. Default: as ratio; for events 1.4.",
+    )
 
 
 class OnInconclusive(StrEnum):
@@ -401,16 +409,35 @@ class Analysis(ApiModel):
 class RolloutSpec(ApiModel):
     """The wanted prompt, and how it takes over."""
 
-    prompt: Prompt = Field(description="The wanted prompt.")
-    delivery: Delivery = Field(default_factory=Delivery, description="How the prompt reaches the pods.")
-    assignment: Assignment = Field(default_factory=Assignment, description="Who gets which prompt.")
-    strategy: Strategy = Field(description="How the new prompt takes over.")
-    analysis: Analysis = Field(default_factory=Analysis, description="How old and new are compared.")
+    prompt: Prompt = Field(
+        description=(
+            "The wanted prompt: messages, text or several parts, with the model it is for. "
+            "A change of it starts a rollout."
+        )
+    )
+    delivery: Delivery = Field(
+        default_factory=Delivery,
+        description="How the prompt reaches the pods that serve it, and when it counts as loaded.",
+    )
+    assignment: Assignment = Field(
+        default_factory=Assignment,
+        description="Who gets which prompt, and what a rollback means for conversations in progress.",
+    )
+    strategy: Strategy = Field(
+        description="How a new prompt takes over: exactly one of canary (step by step, compared) and immediate."
+    )
+    analysis: Analysis = Field(
+        default_factory=Analysis,
+        description="How old and new are compared: on which metrics, in which windows, and with what certainty.",
+    )
     progress_deadline: Duration = Field(
         default="72h",
         json_schema_extra=DEFAULTS_BY_OPERATOR,
         description="The longest a rollout may take, pauses not counted; then it is rolled back.",
     )
     revision_history_limit: int = Field(
-        default=10, ge=1, le=100, description="How many old revisions are kept."
+        default=10,
+        ge=1,
+        le=100,
+        description="How many old revisions are kept, so that one can go back to them.",
     )
