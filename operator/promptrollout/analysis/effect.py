@@ -218,7 +218,8 @@ def _tail(
     """Shares beyond the threshold's edge, of candidate and stable."""
     beyond = [np.cumsum(s[::-1])[::-1][1:] for s in shares]
     if threshold is None:
-        edge = int(np.argmin(np.abs(beyond[1] - _TAIL)))
+        # As the engine does: nearest in ratio, and an edge nothing exceeds is no tail.
+        edge = int(np.argmin(np.abs(np.log(np.maximum(beyond[1], 1e-9) / _TAIL))))
     else:
         edge = min(range(len(metric.edges)), key=lambda i: abs(metric.edges[i] - threshold))
         edge = len(metric.edges) - 1 - edge if metric.higher_is_better else edge

@@ -194,11 +194,8 @@ def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) ->
         case EventCounts(total, bad):
             target = 0.0 if higher_is_better else total
             return EventCounts(total, bad + share * (target - bad))
-        case ScoreCounts(nodes=()):
-            return counts
-        case ScoreCounts(nodes=nodes):
-            # Nodes are badness of the score itself: where a high score is bad, the first node is the worst.
-            return ScoreCounts(counts.count, _towards(nodes, share, last=higher_is_better))
+        case ScoreCounts():
+            return _worsened_scores(counts, share, higher_is_better=higher_is_better)
         case HistogramCounts(buckets):
             return HistogramCounts(_towards(buckets, share, last=not higher_is_better))
         case SumCounts(count, total, sumsq):
@@ -207,6 +204,18 @@ def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) ->
         case PairedCounts(count, total, sumsq):
             moved = -count if higher_is_better else count
             return PairedCounts(count, total + share * (moved - total), sumsq + share * (count - sumsq))
+
+
+def _worsened_scores(counts: ScoreCounts, share: float, *, higher_is_better: bool) -> ScoreCounts:
+    """The worst score is 0 where higher is better, and 1 otherwise."""
+    worst = 0.0 if higher_is_better else counts.count
+    return ScoreCounts(
+        counts.count,
+        # Nodes count down from a score of 1, so the worst of a score that should be high is the last.
+        _towards(counts.nodes, share, last=higher_is_better),
+        None if counts.sum is None else counts.sum + share * (worst - counts.sum),
+        None if counts.sumsq is None else counts.sumsq + share * (worst - counts.sumsq),
+    )
 
 
 def _towards(levels: tuple[float, ...], share: float, *, last: bool) -> tuple[float, ...]:

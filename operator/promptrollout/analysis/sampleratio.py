@@ -75,15 +75,10 @@ def _add(one: Clusters | None, two: Clusters | None) -> Clusters | None:
     )
 
 
-def log_bayes_factor(
-    counts: tuple[float, ...], shares: tuple[float, ...], concentration: float | None = CONCENTRATION
-) -> float:
-    """Log evidence against `shares` (positive, summing to one) given `counts` (any real numbers of at least 0).
-
-    The prior is Dirichlet(concentration * shares), or Dirichlet(1, ..., 1) with a concentration of None.
-    """
+def log_bayes_factor(counts: tuple[float, ...], shares: tuple[float, ...]) -> float:
+    """Log evidence against `shares` (positive, summing to one) given `counts` (any real numbers of at least 0)."""
     n, theta = np.asarray(counts, dtype=float), np.asarray(shares, dtype=float)
-    alpha = np.ones_like(theta) if concentration is None else concentration * theta
+    alpha = CONCENTRATION * theta
     total = alpha.sum()
     value = gammaln(total) - gammaln(total + n.sum()) + (gammaln(alpha + n) - gammaln(alpha)).sum()
     return float(value - (n * np.log(theta)).sum())

@@ -8,7 +8,7 @@ import numpy as np
 
 from promptrollout.analysis.bounded import Levels, harmonic, level_increments, mid_ranks
 from promptrollout.analysis.counts import Counts, HistogramCounts, History, Pair
-from promptrollout.analysis.events import EventWindow, Line
+from promptrollout.analysis.events import EventWindow, Line, past_rate
 from promptrollout.analysis.kinds.base import (
     STABLE_NEEDED,
     ArmValues,
@@ -189,7 +189,7 @@ def _exceedance(
     levels, past = data
     beyond = np.cumsum(past[:, ::-1], axis=1)[:, ::-1][:, 1:]
     total = past.sum(axis=1)
-    distance = np.abs(beyond - _TAIL * total[:, None])
+    distance = np.abs(np.log(past_rate(total[:, None], beyond) / _TAIL))
     edge = np.where(margins[:, 2] >= 0.0, margins[:, 2], np.argmin(distance, axis=1)).astype(np.intp)
     tail = np.arange(past.shape[1])[None] > edge[:, None]
     window = EventWindow(
