@@ -146,7 +146,7 @@ def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(health
         .wait_for_phase("Invalid")
         .then()
         .the_message_says("spec.prompt.inline", "What is delivered stays as it is")
-        .weights_were(0)
+        .weights_were()
         .when()
         .the_prompt_becomes(GOOD)
         .wait_for_phase("Healthy")
