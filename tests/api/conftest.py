@@ -6,7 +6,7 @@ import pytest
 
 from e2e.controlplane import binaries, cluster
 from e2e.controlplane.kubectl import CommandError, Kubectl
-from e2e.processes.supervisor import Supervisor
+from e2e.processes.supervisor import Supervisor, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "promptrollout-api-tests"
@@ -66,6 +66,13 @@ def manifest(name: str, spec: object) -> str:
     )
 
 
+def explains(kubectl: Kubectl) -> bool:
+    try:
+        return "messages" in kubectl("explain", "promptrollout.spec.prompt.inline")
+    except CommandError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
@@ -76,6 +83,8 @@ def server() -> Iterator[Server]:
             "wait", "--for=condition=Established", "crd/promptrollouts.promptrollout.dev", "--timeout=60s"
         )
         kubectl("create", "namespace", NAMESPACE)
+        # The API server publishes the documentation of a CRD some time after it has established it.
+        wait_until(lambda: explains(kubectl), "kubectl explain to know the CRD", 60.0, pause=0.2)
         try:
             yield Server(kubectl)
         finally:
