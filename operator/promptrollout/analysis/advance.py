@@ -84,16 +84,16 @@ def _close_rows(
     chosen = rows[which]
     counts = chosen[:, HEADER : HEADER + kind.columns]
     phi, phi_units = chosen[:, Slot.PENDING_PHI].copy(), chosen[:, Slot.PENDING_PHI_UNITS].copy()
-    closed = close(kind, chosen, counts, params[which], (phi, phi_units))
-    closed[:, HEADER : HEADER + kind.columns] = 0.0
-    rows[which] = closed
+    close(kind, chosen, counts, params[which], (phi, phi_units))
+    chosen[:, HEADER : HEADER + kind.columns] = 0.0
+    rows[which] = chosen
 
 
-def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Array, Array]) -> Array:
-    """A window of `counts` [B, columns] closes on rows [B, size], with design effects (requests, units) [B]."""
+def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Array, Array]) -> None:
+    """Close a window of `counts` [B, columns] on rows [B, size], in place; design effects (requests, units) [B]."""
     own = HEADER + 2 * kind.columns
     closing = Closing(
-        state=np.ascontiguousarray(rows[:, own:]),
+        state=rows[:, own:].copy(),
         counts=np.ascontiguousarray(counts),
         totals=np.ascontiguousarray(rows[:, HEADER + kind.columns : own]),
         params=np.ascontiguousarray(params),
@@ -102,15 +102,13 @@ def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Arra
     )
     closed = kind.close(closing)
     contrast = closed.contrast
-    result = rows.copy()
-    result[:, own:] = closed.state
-    result[:, Slot.HARM] = closed.harm
-    result[:, Slot.PROMOTE] = closed.promote
-    result[:, Slot.WEIGHT] += contrast.weight
-    result[:, Slot.CONTRAST] += contrast.weight * contrast.difference
-    result[:, Slot.VARIANCE] += contrast.weight * contrast.weight * contrast.variance
-    result[:, Slot.CLOSED] += 1.0
-    return result
+    rows[:, own:] = closed.state
+    rows[:, Slot.HARM] = closed.harm
+    rows[:, Slot.PROMOTE] = closed.promote
+    rows[:, Slot.WEIGHT] += contrast.weight
+    rows[:, Slot.CONTRAST] += contrast.weight * contrast.difference
+    rows[:, Slot.VARIANCE] += contrast.weight * contrast.weight * contrast.variance
+    rows[:, Slot.CLOSED] += 1.0
 
 
 def close_late(
@@ -132,5 +130,7 @@ def close_late(
     which = np.flatnonzero(_samples(kind, closing) > 0.0)
     if which.size:
         effects = (phi[which], phi_units[which])
-        result[which] = close(kind, result[which], closing[which], params[which], effects)
+        chosen = result[which]
+        close(kind, chosen, closing[which], params[which], effects)
+        result[which] = chosen
     return result

@@ -87,7 +87,7 @@ def bet(process: Array, grid: BetGrid, delta: Array, increments: Array) -> Array
     """
     clock = process[:, BETS]
     moved = spent(clock + delta) - spent(clock)
-    wealth = np.ascontiguousarray(process[:, :BETS])
+    wealth = process[:, :BETS].copy()
     joining = np.flatnonzero(moved > 0.0)
     if joining.size:
         mass = np.log((1.0 - STARTING_MASS) * moved[joining])[:, None] + grid.log_weights

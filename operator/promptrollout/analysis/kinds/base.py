@@ -56,8 +56,8 @@ HEADER = len(Slot)
 class Closing:
     """B windows that close: the kind's own state before them and their counts.
 
-    state [B, width], counts [B, columns], totals [B, columns] since the candidate started (these windows included),
-    params [B, P], design effects [B].
+    state [B, width] (a copy: `Kind.close` may write into it and return it), counts [B, columns], totals [B, columns]
+    since the candidate started (these windows included), params [B, P], design effects [B].
     """
 
     state: Array

@@ -125,11 +125,11 @@ class EventKind(Kind):
 
     def close(self, closing: Closing) -> Closed:
         """Request processes, and the unit process beside them: rollback rests on the mean of both."""
-        state = closing.state.copy()
+        state = closing.state
         window = _window(closing.counts[:, :4])
         harm_line = Line(closing.params[:, 0].copy(), closing.params[:, 1].copy())
         promote_line = Line(closing.params[:, 2].copy(), closing.params[:, 3].copy())
-        past = closing.state[:, _PAST]
+        past = state[:, _PAST].copy()
         state[:, _HARM] = bet_on_events(
             closing.state[:, _HARM], past, window, harm_line, self._harm_grid, closing.phi
         )
@@ -140,7 +140,7 @@ class EventKind(Kind):
         harm = log_e(state[:, _HARM])
         if self._units:
             units = _window(closing.counts[:, 4:])
-            past = closing.state[:, _UNITS_PAST]
+            past = state[:, _UNITS_PAST].copy()
             state[:, _UNITS_HARM] = bet_on_events(
                 closing.state[:, _UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
             )

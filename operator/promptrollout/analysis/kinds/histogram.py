@@ -118,10 +118,10 @@ class HistogramKind(Kind):
 
     def close(self, closing: Closing) -> Closed:
         """Ridit and exceedance processes of both sides, on the past stable distribution."""
-        past = np.ascontiguousarray(closing.state[:, : self._buckets])
+        past = closing.state[:, : self._buckets].copy()
         candidate, stable = self._split(closing.counts)
         levels = Levels(candidate, stable, mid_ranks(past))
-        state = closing.state.copy()
+        state = closing.state
         state[:, : self._buckets] = keep(stable.sum(axis=1))[:, None] * past + stable
         for side in (0, 1):
             ridit, tail = self._process(2 * side), self._process(2 * side + 1)

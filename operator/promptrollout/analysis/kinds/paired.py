@@ -78,7 +78,7 @@ class PairedKind(Kind):
 
     def close(self, closing: Closing) -> Closed:
         """Both processes on the moments of the loss."""
-        past = closing.state[:, _PAST]
+        state, past = closing.state, closing.state[:, _PAST].copy()
         losses = Moments(*(np.ascontiguousarray(closing.counts[:, i]) for i in range(3)))
         known = np.maximum(past[:, 0], 1.0)
         mean = past[:, 1] / known
@@ -88,7 +88,6 @@ class PairedKind(Kind):
         gains = Moments(losses.count, -losses.sum, losses.sumsq)
         harm = paired_increments(losses, closing.params[:, 0].copy(), BOUNDED)
         promote = paired_increments(gains, -closing.params[:, 1], BOUNDED)
-        state = closing.state.copy()
         for part, increments in ((_HARM, harm), (_PROMOTE, promote)):
             state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments / closing.phi[:, None])
         state[:, _PAST] = keep(losses.count)[:, None] * past + closing.counts[:, :3]

@@ -89,7 +89,7 @@ class ScoreKind(Kind):
 
     def close(self, closing: Closing) -> Closed:
         """Both processes on the nodes, on the moments where a node histogram is missing."""
-        past = closing.state[:, _PAST]
+        state, past = closing.state, closing.state[:, _PAST].copy()
         n_c, n_s = (np.ascontiguousarray(n) for n in self.sizes(closing.counts))
         known = np.maximum(past[:, 0], 1.0)
         mu = np.clip(past[:, 1] / known, 0.0, 1.0)
@@ -98,7 +98,6 @@ class ScoreKind(Kind):
         active = (past[:, 0] >= STABLE_NEEDED) & (h > 0.0)
         delta = np.where(active, h * spread * BOUNDED_CLOCK / closing.phi, 0.0)
         harm, promote = _increments(closing.counts, mu, closing.params)
-        state = closing.state.copy()
         for part, exact in ((_HARM, harm), (_PROMOTE, promote)):
             increments = np.where(active[:, None], exact / closing.phi[:, None], 0.0)
             state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments)

@@ -86,7 +86,7 @@ class SumKind(Kind):
 
     def close(self, closing: Closing) -> Closed:
         """Add the window's stratum to S and V, and mix."""
-        state = closing.state.copy()
+        state = closing.state
         n_c, n_s = self.sizes(closing.counts)
         mean_c, mean_s = per_sample(closing.counts[:, 1], n_c), per_sample(closing.counts[:, _ARM + 1], n_s)
         h = harmonic(n_c, n_s)
