@@ -25,7 +25,7 @@ from promptrollout.analysis.plan import (
     SUM_MARGIN,
 )
 from promptrollout.api.problem import Problem
-from promptrollout.api.quantities import parse_decimal
+from promptrollout.api.quantities import parse_decimal, parse_duration
 from promptrollout.api.spec import Analysis, Metric
 from promptrollout.sources.presets import PRESETS, Preset
 from promptrollout.sources.protocol import EventSelectors, MetricQuery
@@ -60,7 +60,8 @@ def plan_of(analysis: Analysis) -> Planned | tuple[Problem, ...]:
         return tuple(problems)
     try:
         alpha = round(1.0 - parse_decimal(analysis.confidence), 12)
-        plan = AnalysisPlan(tuple(plans), alpha_rollback=alpha, alpha_promote=alpha)
+        warm_up = parse_duration(analysis.warm_up).total_seconds()
+        plan = AnalysisPlan(tuple(plans), alpha_rollback=alpha, alpha_promote=alpha, warm_up=warm_up)
     except ValueError as error:
         return (Problem("spec.analysis", str(error), 'write a confidence such as "0.95" and unique names'),)
     return Planned(plan, tuple(queries))

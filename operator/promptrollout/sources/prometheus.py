@@ -36,17 +36,19 @@ class _Round:
 
     def __init__(self) -> None:
         self._silent = 0
-        self._last: Fault | None = None
+        self._last: tuple[Reason, str] | None = None
 
     def check(self) -> None:
         """Fault, as the queries before, if asking on is of no use."""
         if self._last is not None and self._silent >= _PATIENCE:
-            raise self._last
+            raise Fault(*self._last)
 
     def note(self, fault: Fault | None) -> None:
         """How a query went."""
-        silent = fault is not None and fault.reason in (Reason.UNREACHABLE, Reason.TIMEOUT)
-        self._silent, self._last = (self._silent + 1, fault) if silent else (0, None)
+        if fault is not None and fault.reason in (Reason.UNREACHABLE, Reason.TIMEOUT):
+            self._silent, self._last = self._silent + 1, (fault.reason, fault.message)
+        else:
+            self._silent, self._last = 0, None
 
 
 class PrometheusSource:
@@ -55,6 +57,7 @@ class PrometheusSource:
     def __init__(self, config: PrometheusConfig, on_query: Callable[[QueryDone], None] | None = None) -> None:
         self._config = config
         self._client = PrometheusClient(config, on_query)
+        self._slots = asyncio.Semaphore(config.concurrency)
         self._memory = Memory()
         self._owed: dict[tuple[str, str, str], tuple[float, Owed]] = {}
         #: How many wants of a family a query may have, learned from answers that were too large.
@@ -150,6 +153,8 @@ class PrometheusSource:
             return await self._read(wants, edges, round_)
         except Fault as fault:
             if fault.reason is Reason.TOO_LARGE and (len(wants) > 1 or len(edges) > 2):
+                if len(edges) == 2:  # a replay's answers are larger; they say nothing of the usual ones
+                    self._most[wants[0].family] = max(1, len(wants) // 2)
                 return await self._read_halves(wants, edges, round_)
             return dict.fromkeys(wants, SourceError(fault.reason, fault.message))
 
@@ -184,23 +189,19 @@ class PrometheusSource:
         if not sound:
             return dict(broken)
         span = duration(end - start + self._config.late)
-        try:
-            found = await self._ask(f"{select(sound)}[{span}]", end, "sample", round_)
-        except Fault as fault:
-            if fault.reason is Reason.TOO_LARGE and len(edges) == 2:
-                self._most[wants[0].family] = max(1, len(wants) // 2)
-            raise
+        found = await self._ask(f"{select(sound)}[{span}]", end, "sample", round_)
         return broken | await self._client.compute(partial(self._memory.follow, sound, edges, found))
 
     async def _ask(self, query: str, at: float, purpose: str, round_: _Round) -> list[Series]:
-        round_.check()
-        try:
-            found = await self._client.instant(query, at, purpose)
-        except Fault as fault:
-            round_.note(fault)
-            raise
-        round_.note(None)
-        return found
+        async with self._slots:
+            round_.check()
+            try:
+                found = await self._client.instant(query, at, purpose)
+            except Fault as fault:
+                round_.note(fault)
+                raise
+            round_.note(None)
+            return found
 
     async def acknowledgements(
         self, rollouts: Collection[str]

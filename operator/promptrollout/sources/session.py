@@ -35,9 +35,11 @@ class Flight:
     def __init__(self) -> None:
         self.sock: socket.socket | None = None
         self.size = 0
+        self.aborted = False
 
     def abort(self) -> None:
         """Shut the connection: the reading thread gets an error at once, however slowly the other side drips."""
+        self.aborted = True
         if self.sock is not None:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -62,8 +64,11 @@ def flying(flight: Flight) -> Iterator[Flight]:
 
 
 def _take_off(sock: socket.socket | None) -> None:
-    if _current.flight is not None:
-        _current.flight.sock = sock
+    flight = _current.flight
+    if flight is not None:
+        flight.sock = sock
+        if flight.aborted:
+            flight.abort()
 
 
 class _Http(HTTPConnection):
@@ -92,6 +97,14 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:  # noqa: ANN401, FBT001, FBT002 - as in requests
         super().init_poolmanager(connections, maxsize, block, **more)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def close(self) -> None:
+        """Close kept connections now: urllib3 leaves that to the garbage collector."""
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - it cannot be iterated itself
+            pool = self.poolmanager.pools.get(key)
+            if pool is not None:
+                pool.close()
+        super().close()
 
 
 class _BearerFile(AuthBase):
@@ -219,6 +232,8 @@ class GuardedSession(requests.Session):
 
 def _was_dropped(error: BaseException) -> bool:
     """Whether the other side had closed a kept connection: nothing was asked yet, so ask once more."""
+    if _current.flight is not None and _current.flight.aborted:
+        return False
     return isinstance(error.args[0] if error.args else None, ProtocolError)
 
 
