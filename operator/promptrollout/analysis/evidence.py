@@ -291,14 +291,15 @@ def _restore(fresh: Evidence, plan: AnalysisPlan, data: Mapping[str, object]) ->
             continue
         rows[i], blocks[i] = row, pair
         late += pending
-    harmed, exposure = data["harmed"], data["exposure"]
-    first, last = data["firstStart"], data["lastEnd"]
+    # The API server drops members that are null, so what is absent was None.
+    harmed, exposure = data.get("harmed"), data.get("exposure")
+    first, last = data.get("firstStart"), data.get("lastEnd")
     return replace(
         fresh,
         rows=tuple(rows),
         blocks=tuple(blocks),
         late=tuple(late),
-        ratio=_ratio(data["ratio"]),
+        ratio=_ratio(data.get("ratio")),
         first_start=None if first is None else _number(first),
         last_end=None if last is None else _number(last),
         exposure=None if exposure is None else int(_number(exposure)),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from promptrollout.api.parse import parse_status
+from promptrollout.api.parse import read_status
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFound
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
@@ -133,7 +133,14 @@ class Reconciler:
         parsed = self._parsed(entry)
         if entry.children is None:
             entry.children = await read_children(self._cluster, entry, parsed)
-        children, status, now = entry.children, parse_status(entry.seen.status), self._clock()
+        reading, children, now = read_status(entry.seen.status), entry.children, self._clock()
+        if reading.unreadable:
+            # What cannot be read might be what is served: to decide without it could take it away.
+            said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.unreadable))}"
+            self._cluster.emit(entry.seen.ref, "Warning", "StatusUnreadable", said)
+            log.error("%s: %s", entry.seen.key, said)
+            return None
+        status = reading.status
         decision = decide(parsed.spec, status, observe(entry, parsed, children, status, now), now)
         written = await self._applier.apply(entry, parsed, children, decision)
         await self._follow(entry, parsed, children, decision, written=written)

@@ -1,0 +1,149 @@
+"""What the operator costs: memory, CPU, API requests and Prometheus queries; idle, and with many active rollouts.
+
+    python -m benchmarks.footprint [--rollouts 100] [--seconds 60]
+
+Everything is real but the pods: the rollouts have none, so that only the operator's own work is seen. Writes
+benchmarks/results/footprint.json; the last line has the figures of the active phase.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from e2e.application import Application
+from e2e.objects import Json
+from e2e.processes.supervisor import wait_until
+from e2e.stack import Options, Stack
+
+RESULT = Path(__file__).parent / "results" / "footprint.json"
+NAMESPACE = "many"
+INTERVAL = "10s"
+_TOTAL = re.compile(r"^apiserver_request_total\{([^}]*)\} (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters at one moment."""
+
+    at: float
+    cpu_s: float
+    rss_mib: float
+    requests: float
+    queries: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase cost; rates are of the whole operator, minute by minute."""
+
+    name: str
+    rollouts: int
+    seconds: float
+    rss_mib: float
+    cpu_s_per_min: float
+    api_requests_per_min: float
+    prometheus_queries_per_min: float
+
+
+def rollout(number: int, text: str) -> Json:
+    return {
+        "apiVersion": "promptrollout.dev/v1alpha1",
+        "kind": "PromptRollout",
+        "metadata": {"name": f"rollout-{number}", "namespace": NAMESPACE},
+        "spec": {
+            "prompt": {"inline": {"text": text}},
+            "strategy": {"canary": {"steps": [{"weight": 1, "duration": "24h"}]}},
+            "analysis": {"interval": INTERVAL},
+        },
+    }
+
+
+def read(stack: Stack) -> Reading:
+    operator = stack.operator
+    if operator is None or operator.process is None:
+        raise ValueError("the stack has no operator")
+    pid = operator.process.pid
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    rss = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    page = stack.kubectl("get", "--raw", "/metrics")
+    requests = sum(float(value) for labels, value in _TOTAL.findall(page) if 'verb="WATCH"' not in labels)
+    with urllib.request.urlopen(f"{stack.prometheus.url}/metrics", timeout=10) as answer:  # noqa: S310 - loopback
+        own = answer.read().decode()
+    queries = re.findall(
+        r'^prometheus_http_requests_total\{[^}]*handler="/api/v1/query"\} (\S+)$', own, re.MULTILINE
+    )
+    return Reading(
+        time.monotonic(),
+        (int(fields[11]) + int(fields[12])) / 100,
+        int(rss.group(1)) / 1024 if rss else 0.0,
+        requests,
+        sum(map(float, queries)),
+    )
+
+
+def measure(stack: Stack, name: str, rollouts: int, seconds: float, baseline: float) -> Phase:
+    """The difference of two readings; `baseline`: API requests a minute of all else on this control plane."""
+    before = read(stack)
+    time.sleep(seconds)
+    after = read(stack)
+    minutes = (after.at - before.at) / 60
+    return Phase(
+        name,
+        rollouts,
+        round(after.at - before.at, 1),
+        round(after.rss_mib, 1),
+        round((after.cpu_s - before.cpu_s) / minutes, 2),
+        round((after.requests - before.requests) / minutes - baseline, 1),
+        round((after.queries - before.queries) / minutes, 1),
+    )
+
+
+def phases_of(stack: Stack, phase: str) -> int:
+    listed = stack.kubectl.get("promptrollouts", "-n", NAMESPACE).items("items")
+    return sum(one.text("status.phase") == phase for one in listed)
+
+
+def run(rollouts: int, seconds: float) -> Sequence[Phase]:
+    options = Options(application=Application(namespace="first", replicas=1), traffic=None)
+    with Stack(options) as stack:
+        stack.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        empty = measure(stack, "nothing to do", 0, seconds, 0.0)
+        baseline = empty.api_requests_per_min
+        stack.kubectl.apply([rollout(n, "one") for n in range(rollouts)])
+        wait_until(lambda: phases_of(stack, "Healthy") == rollouts, "all to be Healthy", 180, pause=1)
+        idle = measure(stack, "idle", rollouts, seconds, baseline)
+        stack.kubectl.apply([rollout(n, "two") for n in range(rollouts)])
+        wait_until(lambda: phases_of(stack, "Progressing") == rollouts, "all to progress", 180, pause=1)
+        active = measure(stack, "active", rollouts, seconds, baseline)
+    return [empty, idle, active]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rollouts", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    chosen = parser.parse_args()
+    found = run(chosen.rollouts, chosen.seconds)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(
+        json.dumps({"interval": INTERVAL, "phases": [asdict(p) for p in found]}, indent=2) + "\n"
+    )
+    for phase in found:
+        print(phase)
+    active = found[-1]
+    each = active.api_requests_per_min / active.rollouts
+    print(
+        f"footprint: rollouts={active.rollouts} rss_mib={active.rss_mib} cpu_s_per_min={active.cpu_s_per_min} "
+        f"api_requests_per_min_per_rollout={each:.1f} prometheus_queries_per_min={active.prometheus_queries_per_min}"
+    )
+
+
+if __name__ == "__main__":
+    main()
