@@ -9,7 +9,7 @@ from pathlib import Path
 from kubernetes.aio.client import Configuration
 
 from promptrollout.api.base import GROUP, PLURAL, VERSION
-from promptrollout.cluster.errors import ClusterError, Expired, Fenced, NotFound
+from promptrollout.cluster.errors import ClusterError, Expired, Fenced, Invalid, NotFound
 from promptrollout.cluster.events import EventRecorder, Happening
 from promptrollout.cluster.login import load_configuration
 from promptrollout.cluster.mergepatch import merge_patch
@@ -46,6 +46,8 @@ from promptrollout.cluster.transport import (
 from promptrollout.cluster.values import Json, mapping_at, mappings_at, text_at
 
 NUDGE_DEADLINE_S = 10.0
+#: Bytes of data that a ConfigMap holds.
+CONFIGMAP_LIMIT = 1024 * 1024
 
 _API = f"{GROUP}/{VERSION}"
 _log = logging.getLogger(__name__)
@@ -76,7 +78,6 @@ class KubeCluster:
         self._namespaces = tuple(namespaces) or ("",)
         self._may_write = may_write
         self._chunk_size = chunk_size
-        self._altered: set[str] = set()
         self.events = EventRecorder(KubeEvents(transport), instance)
         self.leases = KubeLeases(transport)
         self.access = KubeAccess(transport)
@@ -120,20 +121,7 @@ class KubeCluster:
         key = observed.key
         body = {"metadata": {"resourceVersion": observed.resource_version}, "status": changes}
         path = api_path(_API, key.namespace, PLURAL, key.name, "status")
-        stored = _rollout(await self._write("PATCH", path, f"{PLURAL}/status {key}", body))
-        self._compare(stored, status)
-        return stored
-
-    def _compare(self, stored: RolloutObject, wanted: Json) -> None:
-        """A CRD of an older version prunes fields it does not know; then every turn would write them again."""
-        lost = ", ".join(sorted(merge_patch(stored.status, wanted)))
-        if lost and lost not in self._altered:
-            self._altered.add(lost)
-            _log.error(
-                "the API server did not keep these fields of status as written: %s. The CustomResourceDefinition "
-                "in the cluster is older than this operator: apply the crds/ of the operator's release",
-                lost,
-            )
+        return _rollout(await self._write("PATCH", path, f"{PLURAL}/status {key}", body))
 
     async def get_configmap(self, key: ObjectKey) -> ConfigMapObject | None:
         """See Cluster."""
@@ -153,6 +141,7 @@ class KubeCluster:
 
     async def create_configmap(self, content: ConfigMapContent) -> ConfigMapObject:
         """See Cluster."""
+        _check_size(f"create configmaps {content.key}", content)
         path = api_path("v1", content.key.namespace, "configmaps")
         return parse_configmap(
             await self._write("POST", path, f"configmaps {content.key}", configmap_json(content))
@@ -164,6 +153,7 @@ class KubeCluster:
         if not changes:
             return observed
         key = observed.key
+        _check_size(f"patch configmaps {key}", content)
         lock = {"uid": observed.uid, "resourceVersion": observed.resource_version}
         body = changes | {"metadata": {**mapping_at(changes, "metadata"), **lock}}
         path = api_path("v1", key.namespace, "configmaps", key.name)
@@ -261,6 +251,17 @@ class KubeCluster:
 
 
 _VERBS: Mapping[Method, str] = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+
+
+def _check_size(action: str, content: ConfigMapContent) -> None:
+    """Refuses what the server would: its limit is on the values alone, in UTF-8 (MaxSecretSize of its core API)."""
+    sizes = {key: len(text.encode()) for key, text in content.data.items()}
+    if sum(sizes.values()) > CONFIGMAP_LIMIT:
+        parts = ", ".join(f"{key} {size:,}" for key, size in sorted(sizes.items()))
+        total = (
+            f"{sum(sizes.values()):,} bytes in all, more than the {CONFIGMAP_LIMIT:,} that a ConfigMap holds"
+        )
+        raise Invalid(action, f"too large: {total} ({parts})")
 
 
 def _lean(request: Request) -> Request:
