@@ -3,11 +3,25 @@
 from collections.abc import Callable, Mapping
 
 from promptrollout.api.status import CommandResult, Outcome
+from promptrollout.rollout.comparing import metrics_problem
+from promptrollout.rollout.delivering import expose_anew
 from promptrollout.rollout.ending import promote, roll_back
 from promptrollout.rollout.following import start_trial
+from promptrollout.rollout.standing import (
+    COMMAND,
+    INCONCLUSIVE,
+    METRICS,
+    MISMATCH,
+    pause,
+    release_clock,
+    unpause,
+)
 from promptrollout.rollout.strategies import Advance
-from promptrollout.rollout.trial import COMMAND, INCONCLUSIVE, advance, pause, view_of
+from promptrollout.rollout.trial import advance, follow_edit, view_of
 from promptrollout.rollout.turn import Turn
+
+#: Longer than any verb; status keeps no more of what someone may have written there.
+_LONGEST_VERB = 63
 
 
 class RefusedError(Exception):
@@ -19,24 +33,22 @@ def obey(turn: Turn) -> None:
     command = turn.seen.command
     if command is None or not command.id:
         return
-    last = turn.status.last_command
-    if last and (last.id, last.verb) == (command.id, command.verb):
+    last, verb = turn.status.last_command, command.verb[:_LONGEST_VERB]
+    if last and (last.id, last.verb) == (command.id, verb):
         return
     try:
-        result, message = "Executed", _VERBS.get(command.verb, _unknown)(turn)
-        turn.note("CommandExecuted", f"{command.verb}: {message}")
+        result, message = "Executed", _VERBS.get(verb, _unknown)(turn)
+        turn.note("CommandExecuted", f"{verb}: {message}")
     except RefusedError as refusal:
         result, message = "Refused", str(refusal)
-        turn.warn("CommandRefused", f"{command.verb}: {message}")
+        turn.warn("CommandRefused", f"{verb}: {message}")
     turn.set(
-        last_command=CommandResult(
-            id=command.id, verb=command.verb, result=result, message=message, at=turn.now
-        )
+        last_command=CommandResult(id=command.id, verb=verb, result=result, message=message, at=turn.now)
     )
 
 
 def _unknown(turn: Turn) -> str:
-    verb = turn.seen.command.verb if turn.seen.command else ""
+    verb = turn.seen.command.verb[:_LONGEST_VERB] if turn.seen.command else ""
     raise RefusedError(f"{verb!r} is no command; known are {', '.join(_VERBS)}")
 
 
@@ -49,13 +61,14 @@ def _need_candidate(turn: Turn) -> str:
 def _need_spec(turn: Turn) -> None:
     if turn.spec is None or turn.seen.problems:
         raise RefusedError("the spec is invalid (see status.message); mend it first")
+    if turn.seen.blocked:
+        raise RefusedError("nothing can be delivered now (see status.message); mend that first")
 
 
 def _pause(turn: Turn) -> str:
     revision = _need_candidate(turn)
     if turn.status.pause and turn.status.pause.reason == COMMAND:
         raise RefusedError("it is paused already")
-    turn.set(pause=None)
     pause(turn, COMMAND, "paused by command; say resume, promote, promote-full or abort")
     return f"revision {revision} stays at its weight; harm still rolls it back"
 
@@ -65,12 +78,20 @@ def _resume(turn: Turn) -> str:
     paused, candidate = turn.status.pause, turn.status.candidate
     if paused is None or candidate is None:
         raise RefusedError("it is not paused")
-    turn.set(pause=None)
+    if paused.reason == METRICS and metrics_problem(turn):
+        raise RefusedError("the metrics still cannot be read; it goes on by itself when they can")
+    unpause(turn)
     if paused.reason == INCONCLUSIVE:
         # One more time of the same step; otherwise it would be undecided again at once.
-        again = candidate.progress.but(since=turn.now, held=0.0, held_since=None)
+        release_clock(turn)
+        candidate = turn.status.candidate or candidate
+        again = candidate.progress.but(since=turn.now, held=0.0)
         turn.set(candidate=candidate.but(progress=again))
         return "the step's time starts anew"
+    if paused.reason == MISMATCH:
+        # The numbers of the broken assignment stay with its exposure; otherwise it would pause again at once.
+        expose_anew(turn)
+        return "the sample ratio is counted anew"
     return "it goes on where it stood"
 
 
@@ -99,6 +120,7 @@ def _promote(turn: Turn) -> str:
         raise RefusedError("the spec names no strategy")
     if delivered.acknowledged.at is None:
         raise RefusedError("the pods have not loaded the last change yet; try again when they have")
+    follow_edit(turn, strategy)
     move = strategy.forced(view_of(turn))
     if isinstance(move, Advance):
         advance(turn, strategy, move)

@@ -62,6 +62,8 @@ def metrics_problem(turn: Turn) -> str:
 def reading_behind(turn: Turn) -> str:
     """What has yet to be read before a step may rest on the data, as a sentence; empty if nothing."""
     spec, seen = turn.spec, turn.comparison
+    if turn.strategy is None or not turn.strategy.compares:
+        return ""
     if spec is None or not spec.analysis.metrics or candidate_weight(turn.status.delivered) == 0:
         return ""
     limit = 2 * turn.span(spec.analysis.interval) + READING_SLACK

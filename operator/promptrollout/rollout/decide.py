@@ -2,18 +2,17 @@
 
 from datetime import datetime
 
-from promptrollout.analysis import Verdict
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
 from promptrollout.rollout.commands import obey
-from promptrollout.rollout.comparing import record_comparison
 from promptrollout.rollout.decision import Decision, Sampling
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, observe_delivery
 from promptrollout.rollout.following import follow_prompt
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.settling import settle
+from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
-from promptrollout.rollout.trial import run_trial
+from promptrollout.rollout.trial import heed_analysis, run_trial
 from promptrollout.rollout.turn import Turn
 
 
@@ -22,18 +21,17 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
 
     Total and deterministic: the same arguments give the same decision, and no argument makes it raise.
     `spec` is None if it could not be read; `seen.problems` then says why. A spec that is invalid, or a
-    delivery that is blocked, leaves what is served as it is: only harm and commands still act.
+    delivery that is blocked, leaves what is served as it is: only harm and commands still act. Harm comes before
+    commands: who says promote cannot have known of it.
     """
     turn = Turn(spec, status, seen, now)
+    forget_the_future(turn)
     observe_delivery(turn)
-    sound = spec is not None and not seen.problems and not seen.blocked
+    heed_analysis(turn)
     obey(turn)
-    if sound:
+    if spec is not None and not seen.problems and not seen.blocked:
         follow_prompt(turn)
-    if turn.status.candidate and (sound or _harmed(turn)):
         run_trial(turn)
-    elif turn.status.candidate:
-        record_comparison(turn)
     if turn.status.candidate is None:
         settle(turn)
     final = summarise(turn)
@@ -44,12 +42,6 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
         awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,
         wake_at=turn.wake_at,
     )
-
-
-def _harmed(turn: Turn) -> bool:
-    """Whether the evidence says harm: that counts also while the spec is invalid."""
-    comparison = turn.comparison
-    return turn.spec is not None and comparison is not None and comparison.verdict is Verdict.Harmed
 
 
 def _sampling(turn: Turn) -> Sampling | None:

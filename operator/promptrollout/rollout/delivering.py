@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from math import ceil
 
 from promptrollout.api.quantities import WHOLE, parse_weight
 from promptrollout.api.spec import Acknowledge, AcknowledgeMode
 from promptrollout.api.status import Acknowledged, Arm, Delivered, Pin
-from promptrollout.rollout.turn import Turn
+from promptrollout.rollout.turn import Turn, to_milliseconds
 
 #: How many pod names a status lists.
 _NAMED = 10
@@ -27,20 +26,40 @@ def arms_of(stable: str, candidate: str = "", weight: int = 0) -> list[Arm]:
 
 def serve(turn: Turn, arms: list[Arm], salt: str | None = None, pins: Sequence[Pin] = ()) -> None:
     """Tell pods to serve these arms; nothing changes if they are told so already."""
-    old = turn.status.delivered
+    old, before = turn.status.delivered, turn.before
     salt = salt if salt is not None else (old.salt if old else "")
-    if old and (old.arms, old.salt, old.pins) == (arms, salt, list(pins)):
-        return
-    reweighted = old is None or old.arms != arms
+    for same in (old, before):
+        if same and (same.arms, same.salt, same.pins) == (arms, salt, list(pins)):
+            turn.set(delivered=same)
+            return
+    reweighted = before is None or before.arms != arms
     turn.set(
         delivered=Delivered(
-            sequence=(old.sequence if old else 0) + 1,
-            exposure=(old.exposure if old else 0) + int(reweighted),
+            # Above what the ConfigMap says too: pods would take an old number for one that they have loaded.
+            sequence=max(before.sequence if before else 0, turn.seen.written[0] if turn.seen.written else 0)
+            + 1,
+            exposure=(before.exposure if before else 0) + int(reweighted),
             salt=salt,
             arms=arms,
             pins=list(pins),
             changed_at=turn.now,
         )
+    )
+
+
+def expose_anew(turn: Turn) -> None:
+    """The same weights as a new exposure: what is counted per exposure starts anew."""
+    if (delivered := turn.status.delivered) and (before := turn.before):
+        turn.set(delivered=_again(turn, delivered, before.sequence, before.exposure))
+
+
+def _again(turn: Turn, delivered: Delivered, sequence: int, exposure: int) -> Delivered:
+    return delivered.but(
+        sequence=sequence + 1,
+        exposure=exposure + 1,
+        changed_at=turn.now,
+        written_at=None,
+        acknowledged=Acknowledged(),
     )
 
 
@@ -59,10 +78,17 @@ def observe_delivery(turn: Turn) -> None:
     delivered = turn.status.delivered
     if delivered is None:
         return
+    if turn.seen.written and turn.seen.written[0] > delivered.sequence:
+        # A status from a backup: its number stands for other weights, and pods have loaded a later one.
+        delivered = _again(turn, delivered, turn.seen.written[0], delivered.exposure)
+        turn.warn(
+            "StatusOutdated", "the ConfigMap is newer than the status; what status says is delivered again"
+        )
     if turn.seen.written and turn.seen.written[0] == delivered.sequence and delivered.written_at is None:
-        delivered = delivered.but(written_at=turn.seen.written[1])
+        delivered = delivered.but(written_at=min(to_milliseconds(turn.seen.written[1]), turn.now))
     if delivered.written_at and delivered.acknowledged.at is None:
         delivered = delivered.but(acknowledged=_acknowledge(turn, delivered, delivered.written_at))
+    turn.before = delivered
     turn.set(delivered=delivered)
 
 
@@ -81,12 +107,11 @@ def _acknowledge(turn: Turn, delivered: Delivered, written_at: datetime) -> Ackn
     missing = sorted(set(ready) - have.keys())
     # A rollback is over when the last pod is back; on the way up the spec's quorum is enough.
     share = WHOLE if turn.status.rejected else parse_weight(rules.quorum)
-    enough = len(have) * WHOLE >= ceil(len(ready) * share)
+    enough = len(have) * WHOLE >= len(ready) * share
+    # A pod's clock may be ahead; what has happened has happened by now.
+    latest = min(max([written_at, *map(to_milliseconds, have.values())]), turn.now)
     return Acknowledged(
-        pods=len(have),
-        of=len(ready),
-        waiting_for=missing[:_NAMED],
-        at=max([written_at, *have.values()]) if enough else None,
+        pods=len(have), of=len(ready), waiting_for=missing[:_NAMED], at=latest if enough else None
     )
 
 

@@ -66,7 +66,8 @@ def _back_to_stable(turn: Turn) -> None:
     if turn.status.rejected:
         turn.note("RejectedRevisionGone", f"the spec wants stable {turn.seen.wanted} again")
     turn.set(rejected=None, pause=None)
-    serve(turn, arms_of(turn.seen.wanted))
+    # Conversations that are being drained keep their time.
+    serve(turn, arms_of(turn.seen.wanted), pins=turn.status.delivered.pins if turn.status.delivered else ())
 
 
 def _supersede(turn: Turn) -> None:

@@ -26,7 +26,7 @@ def settle(turn: Turn) -> None:
         delivered = turn.status.delivered
         written_at = delivered.written_at if delivered else None
         turn.set(rollback=rollback.but(written_at=written_at, acknowledged_at=loaded_at))
-        span = (loaded_at - rollback.decided_at).total_seconds()
+        span = max((loaded_at - rollback.decided_at).total_seconds(), 0.0)
         turn.note("RollbackComplete", f"all pods are back at stable {span:.2f} s after the decision")
 
 

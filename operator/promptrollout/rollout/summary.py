@@ -34,11 +34,14 @@ def _phase(turn: Turn) -> Phase:
         return Phase.INVALID
     loaded = acknowledged_at(turn) is not None
     if status.rejected:
-        return Phase.DEGRADED if loaded or overdue(turn) else Phase.ROLLING_BACK
+        # Once all pods were back it is over; that drained pins go later is no second rollback.
+        over = status.rollback is not None and status.rollback.acknowledged_at is not None
+        return Phase.DEGRADED if loaded or over or overdue(turn) else Phase.ROLLING_BACK
     if status.candidate:
         if status.pause:
             return Phase.PAUSED
-        return Phase.PROGRESSING if candidate_weight(status.delivered) else Phase.DELIVERING
+        started = status.candidate.progress.step > 0 or candidate_weight(status.delivered) > 0
+        return Phase.PROGRESSING if started else Phase.DELIVERING
     if status.stable is None:
         return Phase.PENDING
     return Phase.HEALTHY if loaded else Phase.DELIVERING
@@ -59,16 +62,25 @@ def _message(turn: Turn, phase: Phase) -> str:
         )
     if phase is Phase.HEALTHY and status.stable:
         return f"revision {status.stable.revision} serves all"
-    return turn.waiting or f"step {status.step}"
+    return turn.waiting or "nothing is decided yet"
 
 
 def _invalid(turn: Turn) -> str:
     if turn.seen.blocked:
         return turn.seen.blocked
-    said = [str(problem) for problem in turn.seen.problems[:3]]
+    said = [str(problem) for problem in turn.seen.problems[:3]] or ["the spec cannot be read; mend it"]
     more = len(turn.seen.problems) - len(said)
-    kept = " What is delivered stays as it is." if turn.status.stable else ""
-    return " | ".join(said) + (f" | and {more} more" if more else "") + "." + kept
+    return " | ".join(said) + (f" | and {more} more" if more > 0 else "") + "." + _kept(turn.status)
+
+
+def _kept(status: RolloutStatus) -> str:
+    """What an invalid spec leaves as it is."""
+    if status.stable is None:
+        return ""
+    rejected, rollback = status.rejected, status.rollback
+    if rejected and rollback:
+        return f" Revision {rejected.revision} is rolled back ({rollback.message}); stable serves all."
+    return " What is delivered stays as it is."
 
 
 def _conditions(turn: Turn, phase: Phase, message: str) -> list[Condition]:

@@ -1,11 +1,11 @@
-"""A candidate on trial: hold while blind, roll back on harm, otherwise do what the strategy says."""
+"""A candidate on trial: roll back on harm, hold while blind, otherwise do what the strategy says."""
 
 from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import OnInconclusive
-from promptrollout.api.status import Candidate, Pause, Progress
+from promptrollout.api.status import Progress
 from promptrollout.rollout.comparing import (
     metrics_problem,
     reading_behind,
@@ -18,30 +18,37 @@ from promptrollout.rollout.delivering import (
     candidate_weight,
     describe_waiting,
     overdue,
-    seconds,
     serve,
 )
 from promptrollout.rollout.ending import promote, roll_back
+from promptrollout.rollout.standing import (
+    INCONCLUSIVE,
+    METRICS,
+    MISMATCH,
+    elapsed,
+    hold_clock,
+    pause,
+    release_clock,
+    unpause,
+)
 from promptrollout.rollout.strategies import Advance, Finish, Move, Strategy, Undecided, View
 from promptrollout.rollout.turn import Turn
 
-INCONCLUSIVE = "Inconclusive"
-COMMAND = "Command"
-METRICS = "MetricsUnavailable"
-MISMATCH = "SampleRatioMismatch"
 
-
-def run_trial(turn: Turn) -> None:
-    """One turn of a candidate's trial."""
-    candidate, spec, strategy = turn.status.candidate, turn.spec, turn.strategy
-    if candidate is None or spec is None or strategy is None:
-        return
+def heed_analysis(turn: Turn) -> None:
+    """Take the numbers into the status; on harm roll back, whatever else is the matter (also with the spec)."""
     record_comparison(turn)
     seen = turn.comparison
     if seen and seen.verdict is Verdict.Harmed:
         roll_back(turn, "Harmed", seen.harm_reason or "the evidence says that it harms")
+
+
+def run_trial(turn: Turn) -> None:
+    """One turn of a candidate's trial."""
+    strategy = turn.strategy
+    if turn.status.candidate is None or strategy is None:
         return
-    _follow_edit(turn, strategy)
+    follow_edit(turn, strategy)
     if _past_deadline(turn):
         return
     loaded_at = acknowledged_at(turn)
@@ -49,7 +56,7 @@ def run_trial(turn: Turn) -> None:
         _await_pods(turn)
         return
     _start_clock(turn, loaded_at)
-    if _stands_still(turn):
+    if _stands_still(turn, strategy):
         return
     _apply(turn, strategy, strategy.next(view_of(turn)))
 
@@ -57,26 +64,31 @@ def run_trial(turn: Turn) -> None:
 def view_of(turn: Turn) -> View:
     """Where the trial stands, for the strategy."""
     candidate, spec, seen = turn.status.candidate, turn.spec, turn.comparison
-    if candidate is None or spec is None:
+    if candidate is None or spec is None or turn.strategy is None:
         raise ValueError("there is no candidate on trial")
+    verdict = seen.verdict if seen else Verdict.NoData
+    outlook = seen.outlook if seen else ""
     return View(
-        step=candidate.progress.step,
+        # A status may have been edited by hand.
+        step=min(max(candidate.progress.step, 0), turn.strategy.steps),
         weight=candidate_weight(turn.status.delivered),
-        elapsed=_elapsed(candidate.progress, turn.now),
-        verdict=seen.verdict if seen else Verdict.NoData,
+        elapsed=elapsed(candidate.progress, turn.now),
+        verdict=verdict,
         samples=seen.samples if seen else 0,
         compares=bool(spec.analysis.metrics),
-        outlook=seen.outlook if seen else "",
+        outlook=(seen.nothing_matched or outlook) if seen and verdict is Verdict.NoData else outlook,
     )
 
 
 def advance(turn: Turn, strategy: Strategy, to: Advance) -> None:
     """Record the step and give the candidate its weight, in the same status."""
+    unpause(turn)
+    release_clock(turn)
     candidate, stable = turn.status.candidate, turn.status.stable
     if candidate is None or stable is None:
         return
     progress = Progress(strategy=strategy.name, step=to.step, steps=strategy.steps, plan=strategy.digest())
-    turn.set(candidate=candidate.but(progress=progress), pause=None)
+    turn.set(candidate=candidate.but(progress=progress))
     refresh_checkpoint(turn)
     serve(turn, arms_of(stable.revision, candidate.revision, to.weight))
     turn.wait(
@@ -90,7 +102,7 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
         _undecided(turn, strategy, move)
         return
     if turn.status.pause and turn.status.pause.reason == INCONCLUSIVE:
-        turn.set(pause=None)
+        unpause(turn)
     # A step is never taken on what is known of the past only: first the windows since, then the step.
     if isinstance(move, Advance | Finish) and (behind := reading_behind(turn)):
         turn.wait(behind)
@@ -104,10 +116,10 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
 
 def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
     choice = turn.spec.analysis.on_inconclusive if turn.spec else OnInconclusive.HOLD
-    if choice is OnInconclusive.ROLLBACK:
-        roll_back(turn, INCONCLUSIVE, f"{move.message}; analysis.onInconclusive is Rollback")
-    elif behind := reading_behind(turn):
+    if behind := reading_behind(turn):
         turn.wait(behind)
+    elif choice is OnInconclusive.ROLLBACK:
+        roll_back(turn, INCONCLUSIVE, f"{move.message}; analysis.onInconclusive is Rollback")
     elif choice is OnInconclusive.PROMOTE:
         forced = strategy.forced(view_of(turn))
         turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
@@ -124,17 +136,7 @@ def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
         turn.wait(message)
 
 
-def pause(turn: Turn, reason: str, message: str) -> None:
-    """Stand still for this reason; said once, since when is kept."""
-    old = turn.status.pause
-    if old and old.reason == reason:
-        turn.set(pause=old.but(message=message))
-        return
-    turn.set(pause=Pause(reason=reason, message=message, since=turn.now))
-    turn.warn("Paused", message)
-
-
-def _follow_edit(turn: Turn, strategy: Strategy) -> None:
+def follow_edit(turn: Turn, strategy: Strategy) -> None:
     """After an edit of the steps, go on where today's weight fits in; the edit itself raises nothing."""
     candidate = turn.status.candidate
     if candidate is None:
@@ -142,10 +144,12 @@ def _follow_edit(turn: Turn, strategy: Strategy) -> None:
     progress = candidate.progress
     if (progress.strategy, progress.plan) == (strategy.name, strategy.digest()):
         return
-    step = strategy.relocate(candidate_weight(turn.status.delivered))
-    changed = progress.but(strategy=strategy.name, step=step, steps=strategy.steps, plan=strategy.digest())
+    step = strategy.relocate(candidate_weight(turn.status.delivered), progress.step)
     if step != progress.step and progress.since is not None:
-        changed = changed.but(since=turn.now, held=0.0)
+        release_clock(turn)
+        candidate = turn.status.candidate or candidate
+        progress = candidate.progress.but(since=turn.now, held=0.0)
+    changed = progress.but(strategy=strategy.name, step=step, steps=strategy.steps, plan=strategy.digest())
     turn.set(candidate=candidate.but(progress=changed))
     turn.note("StepsEdited", f"the steps were edited; it goes on at step {step}/{strategy.steps}")
 
@@ -174,7 +178,7 @@ def _await_pods(turn: Turn) -> None:
         what += f"; that is longer than delivery.acknowledge.timeout ({_timeout(turn)}): look at those pods"
     turn.wait(what)
     if turn.status.pause is None:
-        _hold_clock(turn, hold=False)
+        release_clock(turn)
 
 
 def _timeout(turn: Turn) -> str:
@@ -187,23 +191,31 @@ def _start_clock(turn: Turn, loaded_at: datetime) -> None:
         turn.set(candidate=candidate.but(progress=candidate.progress.but(since=loaded_at)))
 
 
-def _stands_still(turn: Turn) -> bool:
+def _stands_still(turn: Turn, strategy: Strategy) -> bool:
     """Pause, sample-ratio mismatch or blindness: the weight and the clock stand."""
-    problem = metrics_problem(turn)
+    problem = metrics_problem(turn) if strategy.compares else ""
     paused = turn.status.pause
-    if turn.comparison and turn.comparison.mismatch:
-        pause(turn, MISMATCH, f"{turn.comparison.mismatch}. Mend the assignment, then resume; or abort")
+    if strategy.compares and (mismatch := _mismatch(turn)):
+        pause(turn, MISMATCH, f"{mismatch}. Mend the assignment, then resume; or abort")
     elif problem and _blind_too_long(turn):
         pause(turn, METRICS, f"{problem}. It goes on by itself when they can be read; or abort")
     elif paused and paused.reason == METRICS and not problem:
-        turn.set(pause=None)
-        turn.note("Resumed", "metrics can be read again")
+        unpause(turn)
+        turn.note("Resumed", "it no longer has to wait for metrics")
     paused = turn.status.pause
     still = bool(problem) or (paused is not None and paused.reason != INCONCLUSIVE)
-    _hold_clock(turn, hold=still)
     if still:
+        hold_clock(turn)
         turn.wait(paused.message if paused else f"{_where(turn)}: held, {problem}")
+    else:
+        release_clock(turn)
     return still
+
+
+def _mismatch(turn: Turn) -> str:
+    """How the sample ratio differs from the weights of now; that of earlier weights is over."""
+    seen, loaded_at = turn.comparison, acknowledged_at(turn)
+    return seen.mismatch if seen and loaded_at and seen.through >= loaded_at else ""
 
 
 def _blind_too_long(turn: Turn) -> bool:
@@ -216,28 +228,8 @@ def _blind_too_long(turn: Turn) -> bool:
     return turn.now >= limit
 
 
-def _hold_clock(turn: Turn, *, hold: bool) -> None:
-    candidate = turn.status.candidate
-    if candidate is None:
-        return
-    progress = candidate.progress
-    if hold and progress.held_since is None:
-        turn.set(candidate=candidate.but(progress=progress.but(held_since=turn.now)))
-    elif not hold and progress.held_since is not None:
-        stood = seconds(turn.now - progress.held_since)
-        progress = progress.but(held=progress.held + stood, held_since=None)
-        turn.set(candidate=candidate.but(progress=progress, held=candidate.held + stood))
-
-
-def _elapsed(progress: Progress, now: datetime) -> timedelta:
-    if progress.since is None:
-        return timedelta(0)
-    until = progress.held_since or now
-    return max(until - progress.since - timedelta(seconds=progress.held), timedelta(0))
-
-
 def _where(turn: Turn) -> str:
-    candidate: Candidate | None = turn.status.candidate
+    candidate = turn.status.candidate
     if candidate is None:
         return ""
     weight = format_weight(candidate_weight(turn.status.delivered))

@@ -1,21 +1,28 @@
 """One decision in the making: the status as it grows, and what is to be told."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.api.status import RolloutStatus
+from promptrollout.api.status import Delivered, RolloutStatus
 from promptrollout.rollout.decision import Note
 from promptrollout.rollout.observations import Comparison, Observations
 from promptrollout.rollout.strategies import Strategy, strategy_of
+
+
+def to_milliseconds(moment: datetime) -> datetime:
+    """A moment as status keeps it: what is decided must not depend on whether it went over the wire since."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class Turn:
     """The scratch pad of one decision; it never outlives `decide`.
 
     Concerns read `spec`, `seen` and `now`, and change only `status`, `notes` and the time to wake.
-    `spec` is None when it cannot be read: then nothing may be based on it.
+    `spec` is None when it cannot be read: then nothing may be based on it. `before` is what was delivered
+    before this decision: however many concerns change it, one decision is one change.
     """
 
     def __init__(
@@ -24,7 +31,8 @@ class Turn:
         self.spec = spec
         self.status = status
         self.seen = seen
-        self.now = now
+        self.now = to_milliseconds(now)
+        self.before: Delivered | None = status.delivered
         self.notes: list[Note] = []
         self.waiting = ""
         self.wake_at: datetime | None = None
@@ -32,11 +40,18 @@ class Turn:
 
     @property
     def comparison(self) -> Comparison | None:
-        """What the analysis says of the candidate that is on trial now; its word on another one is no news."""
+        """What the analysis says of the trial that is on now.
+
+        Its word on another candidate is no news, nor is one on the same candidate's earlier trial: the prompt may
+        have gone back to stable and come again in between.
+        """
         said, candidate = self.seen.comparison, self.status.candidate
         if said is None or candidate is None or said.trial != (candidate.revision, candidate.attempt):
             return None
-        return said
+        through, read_at = to_milliseconds(said.through), to_milliseconds(said.read_at)
+        if read_at < candidate.started_at:
+            return None
+        return replace(said, through=through, read_at=read_at)
 
     def set(self, **changes: object) -> None:
         """Change fields of the status."""

@@ -75,11 +75,18 @@ class Strategy(Protocol):
     def steps(self) -> int:
         """How many steps there are."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether it goes by metrics at all; if not, it waits for none."""
+
     def digest(self) -> str:
         """Changes when, and only when, an edit changes the steps."""
 
-    def relocate(self, weight: int) -> int:
-        """After an edit: the step in work for a candidate at this weight. Never a reason to raise it."""
+    def relocate(self, weight: int, step: int) -> int:
+        """After an edit: the step in work for a candidate at this weight (1/10,000) that was in `step`.
+
+        Never a reason to raise the weight, nor to leave out a step.
+        """
 
     def next(self, view: View) -> Move:
         """The next move on the evidence."""

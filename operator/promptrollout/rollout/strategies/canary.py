@@ -17,6 +17,7 @@ class CanaryStrategy:
 
     spec: Canary
     name: str = "canary"
+    compares: bool = True
 
     @property
     def steps(self) -> int:
@@ -28,28 +29,37 @@ class CanaryStrategy:
         text = json.dumps([step.to_wire() for step in self.spec.steps], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
-    def relocate(self, weight: int) -> int:
-        """The last step whose weight is at most today's: the next one is the first above it.
+    def relocate(self, weight: int, step: int) -> int:
+        """The same step if it still has today's weight, else the first one that has it.
 
         A weight between two steps is served out under the rules of the lower one (below the first, of the
         first), so that the edit itself raises nothing.
         """
-        return sum(1 for step in self.spec.steps if parse_weight(step.weight) <= weight)
+        weights = [parse_weight(step.weight) for step in self.spec.steps]
+        if (step, weight) == (0, 0) or (0 < step <= len(weights) and weights[step - 1] == weight):
+            return step
+        if weight in weights:
+            return weights.index(weight) + 1
+        return sum(1 for each in weights if each < weight)
 
     def next(self, view: View) -> Move:
         """Stay until the step's conditions hold; then the next step, or the end."""
-        if view.weight == 0:
+        if view.step == 0 and view.weight == 0:
             return self._to(1)
         step = self.spec.steps[max(view.step, 1) - 1]
         missing, left = _missing(step, view)
+        overdue = step.timeout is not None and view.elapsed >= parse_duration(step.timeout)
+        if missing and not overdue:
+            return Stay(f"{self._where(view)}: {missing}", left)
+        if view.compares and view.weight > 0 and view.verdict is Verdict.NoData:
+            why = f" ({view.outlook})" if view.outlook else ""
+            return Stay(f"{self._where(view)}: no data of the candidate yet{why}, so no step")
         if missing:
-            overdue = step.timeout is not None and view.elapsed >= parse_duration(step.timeout)
-            message = f"{self._where(view)}: {missing}"
-            return Undecided(message) if overdue else Stay(message, left)
-        if view.compares and view.verdict is Verdict.NoData:
-            return Stay(f"{self._where(view)}: no data of the candidate yet, so no step")
-        if view.step < self.steps:
-            return self._to(view.step + 1)
+            return Undecided(f"{self._where(view)}: {missing}")
+        return self._to(view.step + 1) if view.step < self.steps else self._end(view)
+
+    def _end(self, view: View) -> Finish | Undecided:
+        """The last step's conditions hold: proven, or not."""
         if view.verdict is Verdict.NonInferior:
             return Finish("NonInferior", "every required metric is shown non-inferior")
         lack = view.outlook or "no metric is compared, so nothing can be shown"

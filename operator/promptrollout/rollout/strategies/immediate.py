@@ -13,12 +13,13 @@ class ImmediateStrategy:
 
     name: str = "immediate"
     steps: int = 0
+    compares: bool = False
 
     def digest(self) -> str:
         """There is nothing to edit."""
         return "immediate"
 
-    def relocate(self, weight: int) -> int:  # noqa: ARG002 - the protocol's signature
+    def relocate(self, weight: int, step: int) -> int:  # noqa: ARG002 - the protocol's signature
         """There is only one place to be."""
         return 0
 

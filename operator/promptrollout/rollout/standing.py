@@ -1,0 +1,98 @@
+"""Standing still: pauses and blind times, and the clocks that wait for them.
+
+Two clocks run during a trial. The step's stands while its weight proves nothing (`progress.held`); the deadline's
+stands while anything stands, for whatever reason (`candidate.held`).
+"""
+
+from datetime import datetime, timedelta
+
+from promptrollout.api.status import Pause, Progress
+from promptrollout.rollout.delivering import seconds
+from promptrollout.rollout.turn import Turn
+
+INCONCLUSIVE = "Inconclusive"
+COMMAND = "Command"
+METRICS = "MetricsUnavailable"
+MISMATCH = "SampleRatioMismatch"
+
+#: Which pause may take the place of which: what a person asked for is never ended by something that mends itself.
+_RANK = {INCONCLUSIVE: 0, METRICS: 1, MISMATCH: 2, COMMAND: 3}
+
+
+def pause(turn: Turn, reason: str, message: str) -> None:
+    """Stand still for this reason, unless a stronger one holds already; said once, since when is kept."""
+    old = turn.status.pause
+    if old and old.reason == reason:
+        turn.set(pause=old.but(message=message))
+        return
+    if old and _RANK.get(old.reason, 0) > _RANK[reason]:
+        return
+    unpause(turn)
+    turn.set(pause=Pause(reason=reason, message=message, since=turn.now))
+    turn.warn("Paused", message)
+
+
+def unpause(turn: Turn) -> None:
+    """End the pause, if there is one; the deadline has waited for it."""
+    paused, candidate = turn.status.pause, turn.status.candidate
+    turn.set(pause=None)
+    if paused and candidate:
+        _put_off_deadline(turn, paused.since, candidate.progress.held_since)
+
+
+def hold_clock(turn: Turn) -> None:
+    """Stop the step's clock."""
+    candidate = turn.status.candidate
+    if candidate and candidate.progress.held_since is None:
+        turn.set(candidate=candidate.but(progress=candidate.progress.but(held_since=turn.now)))
+
+
+def release_clock(turn: Turn) -> None:
+    """Let the step's clock go on."""
+    candidate, paused = turn.status.candidate, turn.status.pause
+    if candidate is None or candidate.progress.held_since is None:
+        return
+    since, progress = candidate.progress.held_since, candidate.progress
+    progress = progress.but(held=progress.held + seconds(turn.now - since), held_since=None)
+    turn.set(candidate=candidate.but(progress=progress))
+    _put_off_deadline(turn, since, paused.since if paused else None)
+
+
+def elapsed(progress: Progress, now: datetime) -> timedelta:
+    """How long the step's clock has run."""
+    if progress.since is None:
+        return timedelta(0)
+    until = progress.held_since or now
+    return max(until - progress.since - timedelta(seconds=progress.held), timedelta(0))
+
+
+def forget_the_future(turn: Turn) -> None:
+    """A clock that was set back must leave nothing to wait for a moment that is still far away."""
+    now, status = turn.now, turn.status
+    if candidate := status.candidate:
+        progress = candidate.progress
+        if progress.since and progress.since > now:
+            progress = progress.but(since=now, held=0.0)
+        if progress.held_since and progress.held_since > now:
+            progress = progress.but(held_since=now)
+        started = min(candidate.started_at, now)
+        turn.set(candidate=candidate.but(started_at=started, progress=progress))
+    if (paused := status.pause) and paused.since > now:
+        turn.set(pause=paused.but(since=now))
+    if (delivered := status.delivered) and delivered.changed_at > now:
+        turn.set(delivered=delivered.but(changed_at=now))
+    if analysis := status.analysis:
+        blind, through = analysis.unavailable_since, analysis.through
+        turn.set(
+            analysis=analysis.but(
+                unavailable_since=blind and min(blind, now), through=through and min(through, now)
+            )
+        )
+
+
+def _put_off_deadline(turn: Turn, since: datetime, other: datetime | None) -> None:
+    """Pauses and blind times overlap: the one that ends counts only as far as the `other` has not begun."""
+    candidate = turn.status.candidate
+    stood = seconds((other or turn.now) - since)
+    if candidate and stood > 0:
+        turn.set(candidate=candidate.but(held=candidate.held + stood))
