@@ -17,7 +17,7 @@ from e2e.controlplane.binaries import Binaries
 from e2e.controlplane.cluster import ControlPlane
 from e2e.controlplane.kubectl import run
 from e2e.objects import KubeObject
-from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor, free_port
+from e2e.processes.supervisor import REPOSITORY, Command, Process, ProcessError, Supervisor, free_port
 from e2e.workload.configmaps import files_of
 from e2e.workload.projector import project
 
@@ -65,18 +65,27 @@ class Operator:
         self.command = command
         self.metrics_url = metrics_url
         self.process: Process | None = None
+        self._wanted = False
 
     def start(self) -> Process:
         self.process = self._supervisor.spawn(self.command)
+        self._wanted = True
         return self.process
 
     def stop(self) -> int | None:
         """SIGTERM; its exit code."""
+        self._wanted = False
         return self._running().stop(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL, as when a node dies."""
+        self._wanted = False
         self._running().kill()
+
+    def check(self) -> None:
+        """Raises ProcessError when it has ended although nobody ended it."""
+        if self._wanted and not self._running().running():
+            raise ProcessError(f"the operator ended by itself (exit code {self._running().exit_code()})")
 
     def restart(self) -> None:
         self.stop()

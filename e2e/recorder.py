@@ -75,15 +75,31 @@ class Recorder:
         found = self.changes(path, namespace, name)
         return found[-1].object if found and not found[-1].deleted else None
 
-    def wait(self, came_true: Callable[[], bool], what: str, timeout: float) -> float:
-        """Until `came_true`, asked again at each change; the seconds it took. Raises DeadlineError."""
+    def has_seen(self, path: str, written: KubeObject) -> bool:
+        """Whether a write (the object as the server answered) has come through the watch."""
+        latest = self.latest(path, written.namespace, written.name)
+        return latest is not None and int(latest.resource_version) >= int(written.resource_version)
+
+    def wait(
+        self,
+        came_true: Callable[[], bool],
+        what: str,
+        timeout: float,
+        unless: Callable[[], None] | None = None,
+    ) -> float:
+        """Until `came_true`, asked again at each change; the seconds it took. Raises DeadlineError.
+
+        `unless` is called every second and may raise: what is waited for can no longer come.
+        """
         start = time.monotonic()
         with self._news:
             while not came_true():
                 left = start + timeout - time.monotonic()
                 if left <= 0:
                     raise DeadlineError(f"{what}: not within {timeout:g} s")
-                self._news.wait(left)
+                if unless is not None:
+                    unless()
+                self._news.wait(min(left, 1.0))
         return time.monotonic() - start
 
     def _run(self) -> None:

@@ -27,7 +27,7 @@ from typing import Self
 from e2e.application import Application, Rollout
 from e2e.objects import Json, KubeObject
 from e2e.operator_process import Operator
-from e2e.processes.supervisor import DeadlineError, wait_until
+from e2e.processes.supervisor import DeadlineError, ProcessError, wait_until
 from e2e.recorder import CONFIG_MAPS, ROLLOUTS
 from e2e.stack import Stack
 from e2e.views import Payload, Status, in_turn
@@ -85,10 +85,9 @@ class Subject:
 
     def told(self) -> str:
         """The story so far, for messages of failure."""
-        lines = in_turn(
-            f"{status.phase} step {status.step} weight {status.weight} {status.verdict}: {status.message}"
-            for status in self.statuses()
-        )
+        statuses = self.statuses()
+        lines = in_turn(f"{s.phase} step {s.step} weight {s.weight} {s.verdict}" for s in statuses)
+        lines.append(f"now: {statuses[-1].message}" if statuses else "no status")
         operator = self.stack.operator
         log = f"\nthe operator's log ends:\n{operator.log_tail()}" if operator is not None else ""
         return "\n".join(["seen:", *lines[-15:]]) + log
@@ -121,7 +120,7 @@ class Given:
     def a_promoted_prompt(self, system_prompt: str) -> Self:
         """The first revision: at 100 % at once, loaded by all pods, Healthy."""
         self._rollout = replace(self._rollout, system_prompt=system_prompt)
-        self._stack.kubectl.apply(self._rollout.manifest())
+        self._stack.apply_rollout(self._rollout.manifest())
         self._applied = True
         When(Subject(self._stack, self._rollout)).wait_for_phase("Healthy")
         return self
@@ -149,13 +148,13 @@ class When:
     def the_prompt_becomes(self, system_prompt: str) -> Self:
         rollout = replace(self.subject.rollout, system_prompt=system_prompt)
         self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.kubectl.apply(rollout.manifest())
+        self.subject.stack.apply_rollout(rollout.manifest())
         return self
 
     def the_steps_become(self, *steps: Json) -> Self:
         rollout = replace(self.subject.rollout, steps=steps)
         self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.kubectl.apply(rollout.manifest())
+        self.subject.stack.apply_rollout(rollout.manifest())
         return self
 
     def commanded(self, verb: str) -> Self:
@@ -207,8 +206,10 @@ class When:
         """Until the latest status is so; woken by the watch, never a blind sleep."""
         subject = self.subject
         try:
-            subject.stack.recorder.wait(lambda: came_true(subject.status()), what, timeout)
-        except DeadlineError as late:
+            subject.stack.recorder.wait(
+                lambda: came_true(subject.status()), what, timeout, subject.stack.check
+            )
+        except (DeadlineError, ProcessError) as late:
             raise AssertionError(f"{late}\n{subject.told()}") from late
         return self
 

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,9 +19,9 @@ from e2e import operator_process
 from e2e.application import Application
 from e2e.controlplane import binaries, cluster, prometheus
 from e2e.controlplane.kubectl import Kubectl
-from e2e.objects import KubeObject
+from e2e.objects import Json, KubeObject
 from e2e.operator_process import Operator
-from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor, free_port, wait_until
+from e2e.processes.supervisor import REPOSITORY, Command, Process, Supervisor, free_port
 from e2e.recorder import CONFIG_MAPS, ROLLOUTS, Recorder
 
 CRDS = REPOSITORY / "crds"
@@ -84,10 +84,10 @@ class Stack:
         self._start = time.monotonic()
         self.supervisor = stack.enter_context(Supervisor(keep_data=self.options.keep_data))
         self.model_url = self._start_model_server()
+        interval = self.options.scrape_interval
+        self.prometheus = prometheus.start(self.supervisor, programs, scrape_interval=interval)
         self.cluster = cluster.start(self.supervisor, programs, *sorted(CRDS.glob("*.yaml")))
-        self.prometheus = prometheus.start(
-            self.supervisor, programs, scrape_interval=self.options.scrape_interval
-        )
+        self.prometheus.wait()
         self._lap("API server and Prometheus answer")
         self.node = self._start_node()
         self.deploy(self.options.application)
@@ -109,6 +109,14 @@ class Stack:
     def endpoints(self) -> Path:
         """The node agent's list of pods and their addresses."""
         return self.supervisor.data / "endpoints.json"
+
+    def apply_rollout(self, manifest: Json) -> KubeObject:
+        """Kubectl apply, then wait until the recorder has it: what is seen afterwards speaks of it."""
+        written = self.kubectl.put(manifest)
+        self.recorder.wait(
+            lambda: self.recorder.has_seen(ROLLOUTS, written), f"{written.name} to be seen", 30
+        )
+        return written
 
     def deploy(self, application: Application) -> None:
         """Apply an application's Deployment."""
@@ -134,13 +142,19 @@ class Stack:
         """A further load generator; stop it by its `.stop()`."""
         return self._start_load(application, traffic)
 
+    def check(self) -> None:
+        """Raises ProcessError when the operator has died."""
+        if self.operator is not None:
+            self.operator.check()
+
     def stop_prometheus(self) -> None:
         self.prometheus.process.kill()
 
     def start_prometheus(self) -> None:
         """Again, with its data and address."""
         process = self.supervisor.spawn(self.prometheus.command)
-        wait_until(self.prometheus.ready, "Prometheus to be ready", prometheus.READY_WITHIN_S, alive=process)
+        self.prometheus = replace(self.prometheus, process=process)
+        self.prometheus.wait()
 
     def detach(self) -> None:
         """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""

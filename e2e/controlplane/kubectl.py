@@ -53,6 +53,10 @@ class Kubectl:
             return self("apply", "--server-side", "-f", str(manifest), *arguments)
         return self("apply", "--server-side", "-f", "-", *arguments, stdin=as_text(manifest))
 
+    def put(self, manifest: Json) -> KubeObject:
+        """Apply one object; as the server then has it."""
+        return KubeObject(json.loads(self.apply(manifest, "-o", "json")))
+
     def create(self, manifest: str | Json | Sequence[Json], *arguments: str) -> str:
         return self("create", "-f", "-", *arguments, stdin=as_text(manifest))
 

@@ -43,6 +43,9 @@ class Prometheus:
         except (OSError, urllib.error.URLError):
             return False
 
+    def wait(self) -> None:
+        wait_until(self.ready, "Prometheus to be ready", READY_WITHIN_S, alive=self.process)
+
     def _get(self, path: str, parameters: dict[str, str]) -> Json:
         url = f"{self.url}{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - own server
@@ -53,7 +56,7 @@ class Prometheus:
 def start(
     supervisor: Supervisor, binaries: Binaries, *, scrape_interval: str = "1s", rules: Path | None = None
 ) -> Prometheus:
-    """Start it and wait until it answers. `rules`: a file of alerting and recording rules."""
+    """Start it; `wait` until it answers. `rules`: a file of alerting and recording rules."""
     folder = supervisor.data / "prometheus"
     folder.mkdir()
     targets = folder / "targets.json"
@@ -72,9 +75,7 @@ def start(
         ],
         grace=0,
     )
-    running = Prometheus(f"http://127.0.0.1:{port}", targets, command, supervisor.spawn(command))
-    wait_until(running.ready, "Prometheus to be ready", READY_WITHIN_S, alive=running.process)
-    return running
+    return Prometheus(f"http://127.0.0.1:{port}", targets, command, supervisor.spawn(command))
 
 
 def configuration(targets: Path, scrape_interval: str, rules: Path | None = None) -> Json:

@@ -34,6 +34,7 @@ class ContainerSpec:
     port: int | None
     probe_path: str
     probe_period_s: float
+    probe_failures: int
     root: Path
     log: Path
     restart_policy: str = "Always"
@@ -67,6 +68,7 @@ def parse_container(pod: KubeObject, container: KubeObject, root: Path, log: Pat
         port=port,
         probe_path=KubeObject(probe).text("httpGet.path"),
         probe_period_s=KubeObject(probe).number("periodSeconds") or 10.0,
+        probe_failures=int(KubeObject(probe).number("failureThreshold")) or 3,
         root=root,
         log=log,
         restart_policy=pod.text("spec.restartPolicy") or "Always",
@@ -127,12 +129,15 @@ class Container:
             probing.cancel()
 
     async def _probe(self) -> None:
-        """Readiness by HTTP GET; often until the first success, then every periodSeconds."""
+        """Readiness by HTTP GET; often until the first success, then every periodSeconds, lost by failureThreshold."""
         if not self.spec.probe_path:
             self._set(ready=True)
             return
+        failures = 0
         while True:
-            self._set(ready=await self._answers())
+            failures = 0 if await self._answers() else failures + 1
+            if failures == 0 or failures >= self.spec.probe_failures:
+                self._set(ready=failures == 0)
             await asyncio.sleep(self.spec.probe_period_s if self.state.ready else PROBE_UNTIL_READY_S)
 
     async def _answers(self) -> bool:
