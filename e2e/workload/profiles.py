@@ -39,12 +39,12 @@ class Outcome:
     latency_s: float
 
 
-#: A phrase of the system prompt, in lower case, and what it does.
+#: A phrase of the system prompt, in lower case, and what it does; of two that speak of the same thing the later wins.
 PHRASES: Mapping[str, Mapping[str, float]] = {
     "reply only with json": {"error_rate": 0.12},  # the format is broken more often than prose is
-    "as few words as possible": {"score_mean": 0.76},  # nothing fails, but less is answered
     "think step by step": {"latency_s": 0.06, "score_mean": 0.82},
     "name the next step": {"score_mean": 0.84},
+    "as few words as possible": {"score_mean": 0.76},  # nothing fails, but less is answered
 }
 _DIRECTIVE = re.compile(r"\[simulate ([^\]]*)\]")
 

@@ -4,6 +4,7 @@ from statistics import mean
 
 import pytest
 
+from e2e import demo
 from e2e.workload.judge import ELEMENTS, compose, helpfulness
 from e2e.workload.profiles import Profile, draw, profile_of
 
@@ -17,7 +18,7 @@ def test_the_judge_reads_from_the_text_what_the_model_wrote() -> None:
 def test_phrases_have_their_effects() -> None:
     assert profile_of(GOOD) == Profile()
     assert profile_of(f"{GOOD} Reply only with JSON.").error_rate == 0.12
-    assert profile_of(f"{GOOD} Use as few words as possible.").score_mean < 0.75
+    assert profile_of(f"{GOOD} Use as few words as possible.").score_mean < 0.78
 
 
 def test_a_directive_gives_exact_figures() -> None:
@@ -48,3 +49,8 @@ def test_requests_of_one_conversation_share_their_fate_when_asked_to() -> None:
     spread = mean((rate - 0.1) ** 2 for rate in rates)
     independent, shared = 0.1 * 0.9 / 40, 0.3 * 0.1 * 0.9
     assert spread == pytest.approx(independent * 0.7 + shared, rel=0.35)
+
+
+def test_the_demos_subtly_bad_prompt_is_worse_than_its_good_one() -> None:
+    assert profile_of(demo.SUBTLE).score_mean < profile_of(demo.GOOD).score_mean - 0.05
+    assert profile_of(demo.BAD).error_rate == 0.12
