@@ -174,6 +174,7 @@ def test_edges_are_multiples_of_the_interval_between_start_and_end() -> None:
     assert aligned_edges(95, 180, 30) == (95, 120, 150, 180)
     assert aligned_edges(90, 120, 30) == (90, 120)
     assert aligned_edges(90, 91, 30) == (90, 91)
+    assert aligned_edges(95, 180, None) == (95, 180)
     assert aligned_edges(1763935200.0, 1763935200.6, 0.2) == (
         1763935200.0,
         1763935200.2,
@@ -189,7 +190,9 @@ def test_edges_ascend_and_cover(start: float, length: float, interval: float) ->
     assert all(a < b <= a + interval + 0.002 for a, b in itertools.pairwise(edges))
 
 
-@pytest.mark.parametrize(("start", "end", "interval"), [(5, 5, 1), (6, 5, 1), (5, 6, 0), (5, 6, -1)])
+@pytest.mark.parametrize(
+    ("start", "end", "interval"), [(5, 5, 1), (5, 5, None), (6, 5, 1), (5, 6, 0), (5, 6, -1)]
+)
 def test_no_windows_without_time(start: float, end: float, interval: float) -> None:
     with pytest.raises(ValueError, match="no windows"):
         aligned_edges(start, end, interval)

@@ -366,7 +366,7 @@ async def test_settings_reach_the_store(method: str, path: str, tmp_path: Path) 
     assert server.asked[-1] == {
         "query": 'promptrollout_requests_total{rollout="shop/support",revision=~"cccccccccc|ssssssssss"}[45s]',
         "time": "150.000",
-        "timeout": "0.3s",
+        "timeout": "300ms",
         "dedup": "true",
     }
 

@@ -17,6 +17,7 @@ from prometheus_api_client import PrometheusConnect
 from urllib3 import Retry
 
 from promptrollout.sources.config import PrometheusConfig
+from promptrollout.sources.promql import duration
 from promptrollout.sources.protocol import Reason
 from promptrollout.sources.responses import Fault, read_series
 from promptrollout.sources.session import Flight, GuardedSession, flying
@@ -75,7 +76,7 @@ class PrometheusClient:
         return await self._ask("history", ask)
 
     def _parameters(self, own: Mapping[str, str]) -> dict[str, str]:
-        return {**self._config.parameters, "timeout": f"{self._config.timeout:g}s", **own}
+        return {**self._config.parameters, "timeout": duration(self._config.timeout), **own}
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run work that takes a while beside the event loop."""

@@ -69,12 +69,14 @@ def deltas(
     return counts, last
 
 
-def aligned_edges(start: float, end: float, interval: float) -> tuple[float, ...]:
+def aligned_edges(start: float, end: float, interval: float | None) -> tuple[float, ...]:
     """The edges of the windows in (start, end]: `start`, then every multiple of `interval`, then `end`.
 
-    ValueError unless start < end and interval > 0.
+    None is one window. ValueError unless start < end and interval > 0.
     """
-    if not (start < end and interval > 0):
+    if interval is None and start < end:
+        return start, end
+    if interval is None or not (start < end and interval > 0):
         raise ValueError(f"no windows of {interval} s fit between {start} and {end}")
     first = math.floor(start / interval) + 1
     last = math.ceil(end / interval)

@@ -73,7 +73,7 @@ class PrometheusSource:
     ) -> Mapping[str, Sample]:
         """See MetricSource."""
         try:
-            edges = aligned_edges(start, end, interval or end - start)
+            edges = aligned_edges(start, end, interval)
         except ValueError as error:
             wrong = SourceError(Reason.INVALID_QUERY, str(error))
             return {s.key: Sample((), {q.name: wrong for q in s.queries}) for s in subjects}
