@@ -1,9 +1,57 @@
-"""Log lines: one a happening, as text or as JSON."""
+"""Log lines on standard error: one a happening, as text or as JSON, without credentials.
+
+Text a person reads: a traceback follows its line, indented. JSON a collector reads: everything is in the line.
+"""
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
+from typing import Final, TextIO
+
+#: Libraries that tell more than anybody wants; from which level on they may.
+_LIBRARIES: Final = {
+    "kopf": logging.WARNING,
+    "kopf._core.actions.execution": logging.ERROR,
+    "kubernetes": logging.WARNING,
+    "aiohttp": logging.WARNING,
+    "urllib3": logging.ERROR,
+    "asyncio": logging.WARNING,
+}
+#: What looks like a credential, with what stands before it kept: headers, bearer tokens, JWTs, passwords in URLs.
+_SECRETS: Final = re.compile(
+    r"(?P<keep>(?:authorization|proxy-authorization|x-api-key)['\"]?\s*[:=]\s*['\"]?(?:bearer|basic)?\s*"
+    r"|\bbearer\s+|://[^/\s:@]*:)(?P<secret>[^\s'\",@]+)(?P<at>@?)"
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """The text with what looks like a credential blotted out."""
+    return _SECRETS.sub(_blot, text)
+
+
+def _blot(found: re.Match[str]) -> str:
+    if found["keep"] is None:
+        return "[hidden]"
+    if found["keep"].startswith("://") and not found["at"]:
+        return found[0]  # a port, not a password
+    return f"{found['keep']}[hidden]{found['at']}"
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, where, what; a message never makes a second line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        line = f"{_moment(record)} {record.levelname:<7} {_where(record)}: {message}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info).replace("\n", "\n    ")
+            line = f"{line}\n    {trace}"
+        return without_secrets(line)
 
 
 class JsonFormatter(logging.Formatter):
@@ -11,23 +59,33 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
-        line: dict[str, object] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        line = {
+            "timestamp": _moment(record),
             "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
+            "logger": _where(record),
+            "message": without_secrets(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+            line["exception"] = without_secrets(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
 
 
-def configure(level: str, form: str) -> None:
-    """Log to standard error; libraries speak up from warnings on only."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter(
-        "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
-    handler.setFormatter(JsonFormatter() if form == "json" else text)
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Set up all logging of the process; libraries speak up from warnings on only, unless at debug."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     logging.getLogger("promptrollout").setLevel(level.upper())
+    for name, least in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(least)
+
+
+def _moment(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def _where(record: logging.LogRecord) -> str:
+    """The logger without what all of ours begin with."""
+    return record.name.removeprefix("promptrollout.")
