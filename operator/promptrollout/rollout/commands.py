@@ -104,7 +104,8 @@ def _abort(turn: Turn) -> str:
 def _retry(turn: Turn) -> str:
     _need_spec(turn)
     rejected = turn.status.rejected
-    if rejected is None:
+    if rejected is None or turn.began.rejected is None:
+        # What is rolled back in this very turn, nobody can have meant.
         raise RefusedError("nothing was rolled back or aborted")
     if rejected.revision != turn.seen.wanted:
         raise RefusedError(f"the spec no longer wants revision {rejected.revision}")

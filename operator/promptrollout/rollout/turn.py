@@ -21,8 +21,8 @@ class Turn:
     """The scratch pad of one decision; it never outlives `decide`.
 
     Concerns read `spec`, `seen` and `now`, and change only `status`, `notes` and the time to wake.
-    `spec` is None when it cannot be read: then nothing may be based on it. `before` is what was delivered
-    before this decision: however many concerns change it, one decision is one change.
+    `spec` is None when it cannot be read: then nothing may be based on it. `began` is the status that this
+    decision began with, and `before` what was delivered: however many concerns change it, it is one change.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Turn:
         self.status = status
         self.seen = seen
         self.now = to_milliseconds(now)
+        self.began = status
         self.before: Delivered | None = status.delivered
         self.notes: list[Note] = []
         self.waiting = ""
