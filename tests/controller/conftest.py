@@ -11,6 +11,7 @@ import yaml
 
 from e2e.controlplane import binaries
 from e2e.controlplane.cluster import ControlPlane, start
+from e2e.controlplane.kubectl import CommandError
 from e2e.processes.supervisor import Supervisor, wait_until
 
 asyncio.set_event_loop(
@@ -32,8 +33,21 @@ def supervisor() -> Iterator[Supervisor]:
 def control_plane(supervisor) -> ControlPlane:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     plane = start(supervisor, programs, CRDS)
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    wait_for_kind(plane.kubectl)
     return plane
+
+
+def wait_for_kind(kubectl):
+    """Until the API server serves rollouts. (`kubectl wait` fails on a CRD that has no conditions yet.)"""
+    wait_until(lambda: answers(kubectl, "get", "prollout", "-A"), "rollouts to be served", 60.0, pause=0.2)
+
+
+def answers(kubectl, *arguments):
+    """What kubectl says, "ok" if that is nothing; empty if it fails."""
+    try:
+        return kubectl(*arguments) or "ok"
+    except CommandError:
+        return ""
 
 
 @pytest.fixture
@@ -84,17 +98,13 @@ def restart_api_server(supervisor, control_plane):
         control_plane.api_server.kill()
         again = supervisor.spawn(control_plane.api_server.command)
         wait_until(
-            lambda: "ok" in _readyz(control_plane), "kube-apiserver to be ready again", 60.0, alive=again
+            lambda: answers(control_plane.kubectl, "get", "--raw", "/readyz") == "ok",
+            "kube-apiserver to be ready again",
+            60.0,
+            alive=again,
         )
 
     return restart
-
-
-def _readyz(control_plane) -> str:
-    try:
-        return control_plane.kubectl("get", "--raw", "/readyz")
-    except RuntimeError:
-        return ""
 
 
 def rollout_manifest(namespace, name="support", **metadata):

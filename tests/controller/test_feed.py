@@ -13,7 +13,7 @@ from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller.feed import Feed, kopf_login
 from promptrollout.controller.telemetry import Telemetry
-from tests.controller.conftest import CRDS, Link, rollout_manifest, until
+from tests.controller.conftest import CRDS, Link, rollout_manifest, until, wait_for_kind
 
 pytestmark = pytest.mark.realcluster
 
@@ -169,7 +169,7 @@ async def test_without_the_crd_it_says_so_waits_and_begins_when_it_comes(
             await running.hears("promptrollouts", "LISTED ADDED")
     finally:
         kubectl.apply(CRDS)
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+        wait_for_kind(kubectl)
     assert sum("CustomResourceDefinition" in line for line in caplog.messages) == 1
 
 

@@ -212,7 +212,7 @@ class Feed:
         said = ""
         while True:
             try:
-                await self.resync()
+                listed = await self.resync()
             except ClusterError as error:
                 self.problem = _cure(error)
                 if self.problem != said:
@@ -220,6 +220,7 @@ class Feed:
                 said = self.problem
                 await asyncio.sleep(_RETRY_S)
             else:
+                log.info("%d rollouts are there", len(listed))
                 return
 
     async def _list_for_ever(self, every: float) -> None:

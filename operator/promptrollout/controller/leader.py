@@ -47,6 +47,7 @@ class Leader:
     async def release(self) -> None:
         """Let another lead at once; when nothing will be written any more, and `hold` is cancelled."""
         if self._election is not None and self._acquired:
+            self._acquired = False
             await self._election.release()
 
 

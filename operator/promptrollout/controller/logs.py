@@ -19,26 +19,22 @@ _LIBRARIES: Final = {
     "urllib3": logging.ERROR,
     "asyncio": logging.WARNING,
 }
-#: What looks like a credential, with what stands before it kept: headers, bearer tokens, JWTs, passwords in URLs.
-_SECRETS: Final = re.compile(
-    r"(?P<keep>(?:authorization|proxy-authorization|x-api-key)['\"]?\s*[:=]\s*['\"]?(?:bearer|basic)?\s*"
-    r"|\bbearer\s+|://[^/\s:@]*:)(?P<secret>[^\s'\",@]+)(?P<at>@?)"
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*",
-    re.IGNORECASE,
+#: What looks like a credential: headers, bearer tokens, JWTs, passwords in URLs. What stands before it is kept.
+_SECRETS: Final = (
+    re.compile(
+        r"((?:authorization|x-api-key)['\"]?\s*[:=]\s*['\"]?(?:bearer |basic )?)[^\s'\",]+", re.IGNORECASE
+    ),
+    re.compile(r"(\bbearer )[^\s'\",]{8,}", re.IGNORECASE),
+    re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"),
+    re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),
 )
 
 
 def without_secrets(text: str) -> str:
     """The text with what looks like a credential blotted out."""
-    return _SECRETS.sub(_blot, text)
-
-
-def _blot(found: re.Match[str]) -> str:
-    if found["keep"] is None:
-        return "[hidden]"
-    if found["keep"].startswith("://") and not found["at"]:
-        return found[0]  # a port, not a password
-    return f"{found['keep']}[hidden]{found['at']}"
+    for secret in _SECRETS:
+        text = secret.sub(r"\1[hidden]", text)
+    return text
 
 
 class TextFormatter(logging.Formatter):
