@@ -384,7 +384,8 @@ class Histories(RuleBasedStateMachine):
         assert (
             not same or progress.step != before.candidate.progress.step or before.candidate.progress.step == 0
         )
-        assert not (self.problems or self.blocked)
+        assert self.problems == ()
+        assert self.blocked == ""
         if commanded or not self.spec.analysis.metrics or old == 0:
             assert (
                 commanded or not before.pause or before.pause.reason in {"Inconclusive", "MetricsUnavailable"}
