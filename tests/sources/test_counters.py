@@ -15,7 +15,6 @@ from promptrollout.sources.counters import (
     aligned_edges,
     deltas,
     is_stale,
-    last_closed,
     series_id,
 )
 
@@ -198,11 +197,17 @@ def test_no_windows_without_time(start: float, end: float, interval: float) -> N
         aligned_edges(start, end, interval)
 
 
-def test_the_last_closed_window_waits_for_scrapes_under_way() -> None:
-    assert last_closed(120.5, 30) == 120
-    assert last_closed(120.5, 30, settle=1) == 90
-
-
 def test_a_series_is_the_same_in_any_order_of_labels() -> None:
-    assert series_id([("a", "1"), ("b", "2")]) == series_id([("b", "2"), ("a", "1")])
-    assert series_id([("a", "1"), ("b", "2")]) != series_id([("a", "1"), ("b", "3")])
+    assert series_id({"a": "1", "b": "2"}) == series_id({"b": "2", "a": "1"})
+
+
+LABELS = st.dictionaries(
+    st.sampled_from(["a", "b", "ab", "__name__"]), st.text(alphabet="ab\x1f", max_size=3)
+)
+
+
+@given(LABELS, LABELS)
+def test_other_labels_are_another_series(one: dict[str, str], other: dict[str, str]) -> None:
+    assert (series_id(one) == series_id(other)) == (one == other)
+    nameless = [{k: v for k, v in labels.items() if k != "__name__"} for labels in (one, other)]
+    assert (series_id(one, named=False) == series_id(other, named=False)) == (nameless[0] == nameless[1])

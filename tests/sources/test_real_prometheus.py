@@ -119,7 +119,7 @@ async def test_every_request_is_counted_once_over_restarts_and_new_pods(
     live.append((await source.sample([subject(app, *ALL)], edges[-2], edges[-1]))[app.key])
 
     seen = Sample(tuple(w for sample in live for w in sample.windows))
-    assert not any(sample.problems for sample in live)
+    assert not any(sample.unreadable for sample in live)
     assert totals(seen, "errors", "candidate") == EventCounts(app.truth["c"], app.truth["c bad"])
     assert totals(seen, "errors", "stable") == EventCounts(app.truth["s"], app.truth["s bad"])
     assert totals(seen, "refusals", "candidate") == EventCounts(app.truth["c"], app.truth["c bad"])

@@ -1,5 +1,8 @@
 """Custom selectors: what is accepted means what it says, what is refused is told where and why."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,3 +94,12 @@ def test_any_text_is_either_accepted_or_refused_in_words(text: str) -> None:
         assert problem
         with pytest.raises(SelectorError):
             parse_selector(text)
+
+
+def test_checking_a_selector_needs_no_network_library() -> None:
+    program = (
+        "import sys; from promptrollout.sources.selector import check_selector; "
+        "print({'requests', 'urllib3', 'prometheus_api_client', 'asyncio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == "set()\n"

@@ -16,11 +16,10 @@ class PrometheusConfig:
     `client_key_file` are for TLS. `tenant` is sent as X-Scope-OrgID (Mimir, Cortex). `parameters` go with every
     query (`{"dedup": "true", "partial_response": "false"}` for Thanos).
 
-    `timeout` is the whole of one query, connecting and reading included; `concurrency` how many run at a time.
-    `settle` is how long after a scrape its samples can be read: windows are asked for that much later. Samples that
-    come later still are counted in the next window, if not later than `late`. `lookback` is how far
-    back the last sample of a series is looked for when nothing is remembered of it. `batch` is how many rollouts
-    share a query; `max_bytes` how much of an answer is read.
+    `timeout` is the whole of one query, connecting and reading included; `concurrency` how many run at a time. Samples
+    that can be read only after their window was are counted in the next one, if they are not later than `late`.
+    `lookback` is how far back the last sample of a series is looked for when nothing is remembered of it. `batch` is
+    how many rollouts share a query; `max_bytes` how much of an answer is read.
     """
 
     url: str
@@ -39,7 +38,6 @@ class PrometheusConfig:
     connect_timeout: float = 3.0
     timeout: float = 10.0
     concurrency: int = 8
-    settle: float = 1.0
     late: float = 15.0
     lookback: float = 3600.0
     batch: int = 50
@@ -59,9 +57,8 @@ class PrometheusConfig:
         for name in ("connect_timeout", "timeout", "lookback", "concurrency", "batch", "max_bytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be more than 0")
-        for name in ("settle", "late"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: must not be negative")
+        if not self.late >= 0:
+            raise ValueError("late: must not be negative")
 
     def _check_url(self) -> None:
         parts = urlsplit(self.url)

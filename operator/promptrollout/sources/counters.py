@@ -7,8 +7,10 @@ overlap: with them a harmless candidate is rolled back in up to half of all roll
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from operator import itemgetter
 from typing import NamedTuple
 
 #: Prometheus marks the end of a series by this NaN, which is no value (model/value/value.go, StaleNaN).
@@ -84,15 +86,23 @@ def aligned_edges(start: float, end: float, interval: float | None) -> tuple[flo
     return (start, *(edge for edge in inner if start < edge < end), end)
 
 
-def last_closed(now: float, interval: float, settle: float = 0.0) -> float:
-    """The end of the newest aligned window whose samples can be expected to be readable.
+def series_id(labels: Mapping[str, str], *, named: bool = True) -> bytes:
+    """A short identity of a series, from all its labels, in whatever order (a million of them are remembered).
 
-    A scrape is readable some time after its timestamp; `settle` is how long that takes (seconds).
+    Without `named` the metric's name does not count.
     """
-    return round(math.floor((now - settle) / interval) * interval, 3)
-
-
-def series_id(labels: Iterable[tuple[str, str]]) -> bytes:
-    """A short identity of a series, from all its labels (a million of them are remembered)."""
-    text = "\x1e".join(f"{name}\x1f{value}" for name, value in sorted(labels))
+    names, values = _sorted_names(tuple(labels), named)
+    text = "\x1e".join((names, *values(labels)))
     return blake2b(text.encode(), digest_size=12).digest()
+
+
+@lru_cache(maxsize=4096)
+def _sorted_names(given: tuple[str, ...], named: bool) -> tuple[str, Callable[..., tuple[str, ...]]]:  # noqa: FBT001 - a cache key
+    """The names of labels as one text, and what takes their values in that order; series of one metric share both."""
+    names = sorted(name for name in given if named or name != "__name__")
+    # The first name twice: of a single name an itemgetter makes no tuple.
+    return "\x1f".join(names), itemgetter(*names, names[0]) if names else _no_values
+
+
+def _no_values(_: object) -> tuple[str, ...]:
+    return ()

@@ -83,8 +83,7 @@ class Family:
 
         Some stores drop the name from functions' results, so it counts only where it is not known anyhow.
         """
-        named = bool(self.name)
-        return series_id((k, v) for k, v in labels.items() if not (named and k == "__name__"))
+        return series_id(labels, named=not self.name)
 
 
 @dataclass(frozen=True, slots=True)
