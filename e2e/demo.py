@@ -45,7 +45,7 @@ ANALYSIS: Json = {
         {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness", "margin": "0.02"},
     ],
     # The simulated model draws each request on its own (icc 0 in profiles.py), so this is a fact here, not a wish.
-    "correlation": {"meanRequestsPerUnit": "1"},
+    "correlation": {"meanRequestsPerUnit": "3", "icc": "0"},
 }
 DECIDED_WITHIN_S = 300.0
 
@@ -167,7 +167,7 @@ class Demo:
 
 
 def options() -> Options:
-    return Options(application=Application(replicas=5), traffic=Traffic(rate=300.0))
+    return Options(application=Application(replicas=4), traffic=Traffic(rate=160.0))
 
 
 def main() -> int:

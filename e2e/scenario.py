@@ -41,7 +41,7 @@ QUICK_STEPS: Sequence[Json] = ({"weight": 25, "duration": "3s"}, {"weight": 50, 
 QUICK_ANALYSIS: Json = {
     "interval": "2s",
     "metrics": [{"name": "errors", "preset": "sdk/errors", "role": "Guard"}],
-    "correlation": {"meanRequestsPerUnit": "1"},
+    "correlation": {"meanRequestsPerUnit": "3", "icc": "0"},
 }
 
 
