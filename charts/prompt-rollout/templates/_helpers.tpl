@@ -1,21 +1,58 @@
 {{- define "prompt-rollout.name" -}}
-{{- if contains .Chart.Name .Release.Name -}}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{- else -}}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}{{- end -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of cluster-wide objects: two releases of one name in two namespaces must not share them. */}}
+{{- define "prompt-rollout.clusterName" -}}
+{{- $name := include "prompt-rollout.name" . -}}
+{{- if eq $name .Release.Namespace -}}{{ $name }}{{- else -}}{{ printf "%s:%s" .Release.Namespace $name }}{{- end -}}
+{{- end -}}
+
+{{/* The same where a colon is not allowed. */}}
+{{- define "prompt-rollout.clusterDnsName" -}}
+{{- include "prompt-rollout.clusterName" . | replace ":" "." -}}
 {{- end -}}
 
 {{- define "prompt-rollout.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "prompt-rollout.labels" -}}
 {{ include "prompt-rollout.selector" . }}
+app.kubernetes.io/component: operator
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "prompt-rollout.serviceAccount" -}}
 {{- default (include "prompt-rollout.name" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "prompt-rollout.user" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "prompt-rollout.serviceAccount" .) -}}
+{{- end -}}
+
+{{- define "prompt-rollout.lease" -}}
+{{- default (include "prompt-rollout.name" .) .Values.leaderElection.leaseName -}}
+{{- end -}}
+
+{{- define "prompt-rollout.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What the operator needs in each namespace that it watches, and no more (promptrollout.cluster.access). */}}
@@ -35,4 +72,60 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{- define "prompt-rollout.subjects" -}}
+- {kind: ServiceAccount, name: {{ include "prompt-rollout.serviceAccount" . }}, namespace: {{ .Release.Namespace }}}
+{{- end -}}
+
+{{/* Where each sort of credential comes from, the file it becomes, and the field of the source that names the file. */}}
+{{- define "prompt-rollout.credentials" -}}
+tokenSecret: {kind: secret, file: token, field: bearerTokenFile}
+passwordSecret: {kind: secret, file: password, field: passwordFile}
+caSecret: {kind: secret, file: ca.crt, field: caFile}
+caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
+{{- end -}}
+
+{{/* The sources as the operator reads them: references to Secrets turned into files. */}}
+{{- define "prompt-rollout.sources" -}}
+{{- $known := include "prompt-rollout.credentials" . | fromYaml -}}
+{{- $sources := dict -}}
+{{- range $name, $given := .Values.sources -}}
+{{- $folder := printf "/etc/prompt-rollout-credentials/%s" $name -}}
+{{- $source := dict -}}
+{{- range $field, $value := $given -}}
+{{- if hasKey $known $field -}}
+{{- $as := get $known $field -}}
+{{- $_ := set $source $as.field (printf "%s/%s" $folder $as.file) -}}
+{{- else if eq $field "clientCertificateSecret" -}}
+{{- $_ := set $source "clientCertificateFile" (printf "%s/tls.crt" $folder) -}}
+{{- $_ := set $source "clientKeyFile" (printf "%s/tls.key" $folder) -}}
+{{- else -}}
+{{- $_ := set $source $field $value -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $sources $name $source -}}
+{{- end -}}
+{{- toYaml (dict "sources" $sources) -}}
+{{- end -}}
+
+{{/* One projected volume for each source that has credentials, as a map of source name to its list of projections. */}}
+{{- define "prompt-rollout.credentialVolumes" -}}
+{{- $known := include "prompt-rollout.credentials" . | fromYaml -}}
+{{- $volumes := dict -}}
+{{- range $name, $given := .Values.sources -}}
+{{- $projections := list -}}
+{{- range $field, $value := $given -}}
+{{- if hasKey $known $field -}}
+{{- $as := get $known $field -}}
+{{- $item := dict "key" $value.key "path" $as.file -}}
+{{- $projections = append $projections (dict $as.kind (dict "name" $value.name "items" (list $item))) -}}
+{{- else if eq $field "clientCertificateSecret" -}}
+{{- $items := list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key") -}}
+{{- $projections = append $projections (dict "secret" (dict "name" $value.name "items" $items)) -}}
+{{- end -}}
+{{- end -}}
+{{- if $projections -}}{{- $_ := set $volumes $name $projections -}}{{- end -}}
+{{- end -}}
+{{- toYaml $volumes -}}
 {{- end -}}

@@ -1,0 +1,44 @@
+"""What the chart's files say of themselves, without helm."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+from promptrollout.sources.config import PrometheusConfig
+from tests.charts import values_table
+from tests.charts.values_table import CHART
+
+GENERATED = Path(__file__).parents[2] / "crds"
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+REFERENCES = {"tokenSecret", "passwordSecret", "caSecret", "caConfigMap", "clientCertificateSecret"}
+
+
+def test_the_charts_definitions_are_the_generated_ones_byte_for_byte():
+    ours = {file.name: file.read_bytes() for file in (CHART / "crds").iterdir()}
+    assert ours == {file.name: file.read_bytes() for file in GENERATED.glob("*.yaml")}
+    assert ours
+
+
+def test_every_value_is_described_and_the_readme_says_the_same():
+    is_, should = values_table.current()
+    assert is_ == should
+
+
+def test_the_schema_knows_every_value_and_no_other():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(SCHEMA["properties"]) == set(values) | {"global"}
+    for name, value in values.items():
+        parts = SCHEMA["properties"][name].get("properties")
+        if parts:
+            assert set(parts) == set(value), name
+
+
+def test_a_source_takes_what_the_operator_takes_and_references_to_secrets():
+    def camel(name):
+        head, *rest = name.split("_")
+        return head + "".join(part.capitalize() for part in rest)
+
+    known = {camel(field.name) for field in fields(PrometheusConfig)}
+    assert set(SCHEMA["$defs"]["source"]["properties"]) == known | REFERENCES
