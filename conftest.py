@@ -1,4 +1,4 @@
-"""Fixtures of this room."""
+"""What holds for all tests."""
 
 import asyncio
 
