@@ -25,7 +25,7 @@ from e2e.stack import Options, Stack
 RESULT = Path(__file__).parent / "results" / "footprint.json"
 NAMESPACE = "many"
 INTERVAL = "10s"
-_REQUESTS = re.compile(r"^prompt_rollout_api_requests_total\{[^}]*\} (\S+)$", re.MULTILINE)
+_REQUESTS = re.compile(r"^promptrollout_operator_api_requests_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _QUERIES = re.compile(r'^prometheus_http_requests_total\{[^}]*handler="/api/v1/query"\} (\S+)$', re.MULTILINE)
 
 

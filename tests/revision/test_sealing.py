@@ -28,7 +28,9 @@ def test_the_hash_is_sha256_over_the_canonical_json_of_the_normal_form():
     revision = seal(CHAT)
     assert revision.json == CHAT_CANONICAL
     assert revision.hash == hashlib.sha256(CHAT_CANONICAL.encode()).hexdigest()
-    assert revision.hash == "dc51dbf961cdfbadca053f8cc352865121223aef0bb5dae8dcdc27537f7e50bc"  # coreutils sha256sum
+    assert (
+        revision.hash == "dc51dbf961cdfbadca053f8cc352865121223aef0bb5dae8dcdc27537f7e50bc"
+    )  # coreutils sha256sum
     assert revision.short == revision.hash[:10]
 
 
