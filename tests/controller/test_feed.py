@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 
 import pytest
@@ -11,7 +12,8 @@ from e2e.controlplane.kubectl import CommandError
 from e2e.processes.supervisor import wait_until
 from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.objects import ObjectKey
-from promptrollout.controller.feed import Feed, kopf_login
+from promptrollout.controller import feed as room
+from promptrollout.controller.feed import Feed, WatchLostError, kopf_login, kopf_settings
 from promptrollout.controller.telemetry import Telemetry
 from tests.controller.conftest import CRDS, Link, rollout_manifest, until, wait_for_kind
 
@@ -210,6 +212,63 @@ async def test_a_restart_of_the_api_server_is_outlived(control_plane, kubectl, n
         kubectl.create(rollout_manifest(namespace))
         await until(lambda: "support" in running.intake.rollouts, "the watch to come back")
         assert not running.task.done()
+
+
+async def test_an_outage_in_which_the_watch_cannot_even_start_is_waited_out(
+    control_plane, kubectl, namespace, tmp_path, monkeypatch, caplog
+):
+    def impatient():
+        settings = kopf_settings()
+        settings.networking.error_backoffs = ()
+        return settings
+
+    monkeypatch.setattr(room, "kopf_settings", impatient)
+    monkeypatch.setattr(room, "_RETRY_S", 0.05)
+    async with Link(control_plane.server) as link:
+        kubeconfig = link.kubeconfig(control_plane.kubeconfig, tmp_path / "linked")
+        async with Running(kubeconfig, namespace) as running:
+            await running.ready()
+            link.cut()
+            running.feed._restart.set()
+            await until(lambda: "the watch ended" in caplog.text, "kopf to fail")
+            kubectl.create(rollout_manifest(namespace))
+            link.mend()
+            await running.hears("promptrollouts", "LISTED ADDED")
+            assert "support" in running.intake.rollouts
+            assert caplog.text.count("the watch ended") < 5
+
+
+async def test_credentials_that_the_server_refuses_are_read_again_until_it_takes_them(
+    account, kubectl, namespace, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(room, "_RETRY_S", 0.05)
+    good = account(READ).read_text()
+    kubeconfig = tmp_path / "rotated"
+    kubeconfig.write_text(good)
+    async with Running(kubeconfig, namespace) as running:
+        await running.ready()
+        kubeconfig.write_text(re.sub(r'"token": "[^"]*"', '"token": "expired"', good))
+        running.feed._restart.set()
+        await until(lambda: "refused the watch's credentials" in caplog.text, "the refusal")
+        kubeconfig.write_text(good)
+        kubectl.create(rollout_manifest(namespace))
+        await running.hears("promptrollouts", "LISTED ADDED")
+        assert "the watch ended" not in caplog.text
+
+
+async def test_a_watch_that_fails_again_and_again_though_the_server_answers_is_given_up(
+    control_plane, namespace, monkeypatch
+):
+    def refused():
+        raise RuntimeError("kopf cannot start")
+
+    monkeypatch.setattr(room, "kopf_settings", refused)
+    monkeypatch.setattr(room, "_RETRY_S", 0.01)
+    async with Running(control_plane.kubeconfig, namespace) as running:
+        await until(running.task.done, "the feed to give up")
+        with pytest.raises(WatchLostError, match="5 times in a row: kopf cannot start"):
+            await running.task
+        running.task = asyncio.create_task(asyncio.sleep(0))
 
 
 async def test_a_watch_that_is_started_anew_leaves_no_task_behind_and_ends_none_of_ours(

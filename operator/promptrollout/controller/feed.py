@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import aiohttp
 import kopf
 
 from promptrollout.api.base import GROUP, PLURAL, VERSION
@@ -193,13 +194,19 @@ class Feed:
         Raises:
             WatchLostError: the watch failed too often.
         """
-        await self._first_list()
+        await self._list_once()
+        parts = [
+            asyncio.create_task(self._list_for_ever(every), name="resync"),
+            asyncio.create_task(self._watch_for_ever(), name="watch"),
+        ]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._list_for_ever(every), name="resync")
-                tasks.create_task(self._watch_for_ever(), name="watch")
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
     def stop(self) -> None:
         """Tell nothing more. The tasks of `run` are to be cancelled then."""
@@ -207,8 +214,8 @@ class Feed:
 
     # The list.
 
-    async def _first_list(self) -> None:
-        """Waits for the API server and the CRD; kopf would not say that it is missing, and never watch."""
+    async def _list_once(self) -> None:
+        """Waits for the API server and the CRD: without it kopf says nothing, and never watches."""
         said = ""
         while True:
             try:
@@ -273,21 +280,27 @@ class Feed:
         failures: deque[float] = deque(maxlen=_FAILURES)
         loop = asyncio.get_running_loop()
         while True:
-            error = await self._watch()
+            try:
+                error = await self._watch()
+            except Exception as failure:
+                error = failure
             if error is None:
                 continue
             failures.append(loop.time())
             if len(failures) == _FAILURES and failures[-1] - failures[0] < _FAILURES_WITHIN_S:
                 raise WatchLostError(f"the watch ended {_FAILURES} times in a row: {error}") from error
-            log.error("the watch ended, and is started anew: %s", error or type(error).__name__)
+            log.error("the watch ended, and is started anew: %s", str(error) or type(error).__name__)
             await asyncio.sleep(_RETRY_S)
+            # While the API server is away, starting kopf again and again helps nobody.
+            await self._list_once()
 
     async def _watch(self) -> BaseException | None:
         """Run kopf until it fails (returns why) or until it is wanted anew (returns None)."""
         self._restart.clear()
         stop: asyncio.Event = asyncio.Event()
+        sessions = _Sessions(self._login)
         tasks = await kopf.spawn_tasks(
-            registry=self._handlers(),
+            registry=self._handlers(sessions),
             settings=kopf_settings(),
             identity="prompt-rollout",  # type: ignore[arg-type] # a NewType of kopf's own; else it asks DNS and /etc/passwd
             standalone=True,
@@ -313,14 +326,15 @@ class Feed:
                 await asyncio.wait({running}, timeout=5.0)
                 running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await sessions.close()
 
-    def _handlers(self) -> kopf.OperatorRegistry:
+    def _handlers(self, sessions: "_Sessions") -> kopf.OperatorRegistry:
         """One for each kind. They are coroutines: kopf runs plain functions in threads."""
         registry = kopf.OperatorRegistry()
 
         @kopf.on.login(registry=registry)
-        async def login(**_: object) -> kopf.ConnectionInfo:
-            return await self._login()
+        async def login(**_: object) -> kopf.AiohttpSession:
+            return await sessions.open()
 
         @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
         async def rollout(event: Any, **_: object) -> None:  # noqa: ANN401 - kopf's own event; parsed in the next line
@@ -338,6 +352,35 @@ class Feed:
 
     def _take(self, resource: str, kind: str) -> None:
         self._telemetry.watch_event(resource, "LISTED" if kind == "None" else kind)
+
+
+class _Sessions:
+    """The connections that kopf uses. It does not close its own when it is cancelled, so they are ours.
+
+    A new session counts as new credentials: one that the server refuses for a while (401) does not end kopf.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._open: list[aiohttp.ClientSession] = []
+
+    async def open(self) -> kopf.AiohttpSession:
+        """Log in; again, when the server has refused the credentials, and then not in haste."""
+        if self._open:
+            log.warning("the API server has refused the watch's credentials; logging in again")
+            await asyncio.sleep(_RETRY_S)
+        info = await self._login()
+        connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+        session = aiohttp.ClientSession(
+            connector=connector, headers=info.as_http_headers(), proxy=info.proxy_url
+        )
+        self._open.append(session)
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
+
+    async def close(self) -> None:
+        """Close all."""
+        for session in self._open:
+            await session.close()
 
 
 class _NotOfKopf(Collection[Any]):
