@@ -6,6 +6,7 @@ the story came true. KEEP=1 leaves it all running.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from e2e.controlplane.build import BuildError
 from e2e.controlplane.kubectl import CommandError
 from e2e.narrator import Narrator, Renderer
 from e2e.objects import Json, KubeObject
-from e2e.processes.supervisor import DeadlineError, ProcessError
+from e2e.processes.supervisor import DeadlineError, ProcessError, wait_until
 from e2e.recorder import CONFIG_MAPS, ROLLOUTS
 from e2e.stack import Options, Stack, Traffic
 from e2e.views import Payload, Status, in_turn
@@ -197,11 +198,13 @@ def _play(stack: Stack, narrator: Narrator) -> int:
         raise
     finally:
         _keep(stack, narrator.console, os.environ)
+    wanted = (1, 2, stack.options.application.replicas)
     promoted, rolled_back = demo.ends.count("Healthy"), demo.ends.count("Degraded")
+    with contextlib.suppress(DeadlineError):  # a scrape may still be on its way
+        wait_until(lambda: demo.healthy_pods() == wanted[2], "all pods", 15.0, pause=0.5)
     healthy = demo.healthy_pods()
     narrator.console.print()
     print(f"demo: promoted={promoted} rolled_back={rolled_back} healthy_pods={healthy}", flush=True)
-    wanted = (1, 2, stack.options.application.replicas)
     return 0 if (promoted, rolled_back, healthy) == wanted else 1
 
 

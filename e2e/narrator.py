@@ -107,9 +107,9 @@ class Renderer:
 
 def evidence_table(status: Status) -> Table:
     """Each metric: both arms' values, the evidence for harm and for non-inferiority, the verdict."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, min_width=100)
     for column in ("metric", "role", "stable", "candidate", "answers", "harm", "non-inferior", "verdict"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for metric in status.metrics:
         fields = ("name", "role", "stable", "candidate", "samples", "harm", "nonInferiority", "verdict")
         table.add_row(*(metric.text(name) for name in fields))

@@ -121,15 +121,16 @@ class Recorder:
 
     async def _follow(self, api: Api, path: str) -> None:
         first = True
-        async for change in api.follow(path):
-            match change:
-                case Listing(objects):
-                    self._list(path, objects)
-                case Event(kind, seen):
-                    self._add(path, seen, deleted=kind == "DELETED")
-            if first:
-                first = False
-                self._listed.release()
+        async with contextlib.aclosing(api.follow(path)) as changes:
+            async for change in changes:
+                match change:
+                    case Listing(objects):
+                        self._list(path, objects)
+                    case Event(kind, seen):
+                        self._add(path, seen, deleted=kind == "DELETED")
+                if first:
+                    first = False
+                    self._listed.release()
 
     def _list(self, path: str, objects: Sequence[KubeObject]) -> None:
         """After a broken watch: what is new, and what has gone meanwhile."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ class Api:
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call] # untyped there
+        await asyncio.sleep(
+            0.1
+        )  # TLS connections close in the loop's next turns (aiohttp, "graceful shutdown")
 
     async def get(self, path: str, **query: str) -> KubeObject:
         return await self._json("GET", path, query)
@@ -117,20 +121,23 @@ class Api:
         response: aiohttp.ClientResponse = answer.response
         return response
 
-    async def follow(self, path: str, **selectors: str) -> AsyncIterator[Listing | Event]:
+    async def follow(self, path: str, **selectors: str) -> AsyncGenerator[Listing | Event, None]:
         """List, then watch; on any failure list again. Never ends by itself."""
         while True:
             try:
                 listing = await self.get(path, **selectors)
                 yield Listing(tuple(listing.items("items")))
                 version = listing.text("metadata.resourceVersion")
-                async for event in self._watch(path, version, selectors):
-                    yield event
+                async with contextlib.aclosing(self._watch(path, version, selectors)) as events:
+                    async for event in events:
+                        yield event
             except FAILURES as error:
                 log.warning("watch of %s %s: %s; listing again", path, selectors, error)
             await asyncio.sleep(RETRY_S)
 
-    async def _watch(self, path: str, version: str, selectors: Mapping[str, str]) -> AsyncIterator[Event]:
+    async def _watch(
+        self, path: str, version: str, selectors: Mapping[str, str]
+    ) -> AsyncGenerator[Event, None]:
         query = {**selectors, "watch": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_S)}
         response = await self._send("GET", path, query, None, "application/json", timeout=WATCH_S + 10.0)
         try:
