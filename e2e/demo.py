@@ -174,7 +174,7 @@ def options() -> Options:
 def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("e2e").addHandler(logging.NullHandler())  # what failed is said by the story itself
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
     narrator = Narrator(console)
     narrator.heading("PromptRollout: three prompts on a real control plane")
     try:

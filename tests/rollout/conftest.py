@@ -98,12 +98,13 @@ class Story:
         """Decide until nothing changes any more at this moment, as the shell does."""
         for _ in range(20):
             before = self.status
-            self._once()
+            self.once()
             if self.status == before:
                 return self
         raise AssertionError(f"no rest at {self.now}: {self.status}")
 
-    def _once(self):
+    def once(self, written=None):
+        """One decision; `written`: what the ConfigMap says of itself, if not what status says."""
         delivered = self.status.delivered
         seen = Observations(
             uid="uid-1",
@@ -111,7 +112,8 @@ class Story:
             wanted="" if self.problems else self.wanted,
             problems=self.problems,
             blocked=self.blocked,
-            written=(delivered.sequence, delivered.written_at or self.now) if delivered else None,
+            written=written
+            or ((delivered.sequence, delivered.written_at or self.now) if delivered else None),
             pods=PodsSeen(self.pods, dict(self.loaded)),
             comparison=self.comparison,
             command=self.command,

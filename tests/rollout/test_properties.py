@@ -313,6 +313,11 @@ class Histories(RuleBasedStateMachine):
             self.check_promotion(before, after, seen, commanded)
         for revision in weights_of(after):
             self.check_weight(revision, before, after, seen, commanded)
+        if before.pause and before.pause.reason == "Command" and not commanded:
+            same = trial_of(before.candidate) == trial_of(after.candidate)
+            # Its `since` may move: a clock that is set back takes the moments of the future along.
+            kept = after.pause is not None and after.pause.reason == "Command"
+            assert not same or kept, "only a person ends a person's pause"
         self.check_harm(before, after, seen)
 
     def check_words(self, after):
