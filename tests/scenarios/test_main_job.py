@@ -176,6 +176,25 @@ def test_commands_pause_resume_abort_and_retry(healthy):
     )
 
 
+def test_a_foreign_configmap_is_never_overwritten_and_its_end_lets_the_rollout_go_on(
+    healthy, stack, application
+):
+    name = application.config_map
+    foreign = {"mine": "hands off"}
+    stack.kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": application.namespace},
+            "data": foreign,
+        }
+    )
+    story = healthy.when().the_prompt_becomes(GOOD).wait_for_phase("Invalid")
+    story.then().the_message_says(name, "delete it", "delivery.configMapName")
+    assert stack.kubectl.get("configmap", name, "-n", application.namespace).mapping("data") == foreign
+    story.kubectl("delete", "configmap", name).wait_for_phase("Healthy", 60)
+
+
 def test_deleting_the_rollout_takes_its_configmaps_along(healthy, stack, application):
     healthy.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", application.rollout)
     stack.recorder.wait(lambda: not _ours(stack, application), "its ConfigMaps to go", 40)

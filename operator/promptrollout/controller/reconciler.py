@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from promptrollout.api.parse import read_status
 from promptrollout.api.spec import DeliveryMode
-from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFound
+from promptrollout.cluster.errors import ClusterError, Conflict, NamespaceTerminating, NotFound
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
@@ -124,10 +124,13 @@ class Reconciler:
             return None
         try:
             return await self._turn(entry)
-        except (Conflict, NotFound) as news:
-            if isinstance(news, NamespaceTerminating):
-                return None
+        except NamespaceTerminating:
+            return None
+        except (Conflict, NotFound):
             return await self._look_again(key)
+        except ClusterError:
+            entry.children = None  # a write may have come through all the same: look before the next
+            raise
 
     async def _turn(self, entry: Entry) -> datetime | None:
         parsed = self._parsed(entry)
@@ -141,8 +144,11 @@ class Reconciler:
             log.error("%s: %s", entry.seen.key, said)
             return None
         status = reading.status
-        decision = decide(parsed.spec, status, observe(entry, parsed, children, status, now), now)
+        seen = observe(entry, parsed, children, status, now)
+        decision = decide(parsed.spec, status, seen, now)
         written = await self._applier.apply(entry, parsed, children, decision)
+        if seen.blocked:
+            entry.children = None  # what is in the way is not ours, so no watch tells when it is gone
         await self._follow(entry, parsed, children, decision, written=written)
         return decision.wake_at
 

@@ -9,7 +9,7 @@ from promptrollout.rollout.decision import Decision, Sampling
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, observe_delivery
 from promptrollout.rollout.following import follow_prompt
 from promptrollout.rollout.observations import Observations
-from promptrollout.rollout.settling import settle
+from promptrollout.rollout.settling import LOOK_AGAIN, settle
 from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
 from promptrollout.rollout.trial import heed_analysis, run_trial
@@ -34,6 +34,8 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
         run_trial(turn)
     if turn.status.candidate is None:
         settle(turn)
+    if seen.blocked:
+        turn.wake(now + LOOK_AGAIN)
     final = summarise(turn)
     return Decision(
         status=final,
