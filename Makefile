@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
-.PHONY: help env binaries demo test unit e2e lint format types contracts generate check-generated lock bench-latency clean
+.PHONY: help env binaries demo test unit e2e lint format types contracts generate check-generated lock bench-latency bench-footprint clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -67,7 +67,10 @@ lock:  ## pin the newest allowed versions (needs uv)
 	  --upgrade --extra operator --extra cli --extra dev pyproject.toml -o requirements.lock
 
 bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
-	@$(BIN)/python -m e2e.latency
+	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
+
+bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
+	@$(BIN)/python -m benchmarks.footprint --rollouts 50
 
 clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

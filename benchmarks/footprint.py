@@ -71,6 +71,13 @@ def page(url: str) -> str:
         return str(answer.read().decode())
 
 
+def answers(stack: Stack) -> bool:
+    try:
+        return stack.operator is not None and bool(page(stack.operator.metrics_url))
+    except OSError:
+        return False
+
+
 def read(stack: Stack) -> Reading:
     operator = stack.operator
     if operator is None or operator.process is None:
@@ -115,6 +122,7 @@ def run(rollouts: int, seconds: float) -> Sequence[Phase]:
     options = Options(application=Application(namespace="first", replicas=1), traffic=None)
     with Stack(options) as stack:
         stack.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        wait_until(lambda: answers(stack), "the operator's metrics page", 60, pause=0.5)
         empty = measure(stack, "nothing to do", 0, seconds)
         stack.kubectl.apply([rollout(n, "one") for n in range(rollouts)])
         wait_until(lambda: phases_of(stack, "Healthy") == rollouts, "all to be Healthy", 180, pause=1)

@@ -18,7 +18,7 @@ from e2e.application import Application, Rollout
 from e2e.objects import KubeObject
 from e2e.recorder import ROLLOUTS
 from e2e.stack import Options, Stack, Traffic
-from e2e.views import Status, rollback_timings
+from e2e.views import Status, moment, rollback_timings
 
 STABLE = "You are a support agent."
 TRIAL_WITHIN_S = 120.0
@@ -42,8 +42,21 @@ def trial(stack: Stack, number: int) -> Timings:
     _apply(stack, bad, "Degraded")
     status = _status(stack)
     timings = {name: value for name, value in rollback_timings(status.rollback).items() if value is not None}
+    timings |= _status_written(stack, status.rollback)
     _apply(stack, STABLE, "Healthy")
     return timings
+
+
+def _status_written(stack: Stack, rollback: KubeObject) -> Timings:
+    """From the data being readable until a watcher has the status of the decision: the write, and a little more."""
+    readable = moment(rollback.text("readableAt"))
+    application = ROLLOUT.application
+    changes = stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout)
+    decided = rollback.text("decidedAt")
+    seen = next((c.at for c in changes if Status(c.object).rollback.text("decidedAt") == decided), None)
+    if readable is None or seen is None:
+        return {}
+    return {"readable_to_status_written": round(seen - readable.timestamp(), 3)}
 
 
 def _apply(stack: Stack, prompt: str, phase: str) -> None:
