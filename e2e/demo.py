@@ -172,7 +172,8 @@ def options() -> Options:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGTERM, signal.SIGINT):  # also where a shell started this with SIGINT ignored
+        signal.signal(ending, signal.default_int_handler)
     logging.getLogger("e2e").addHandler(logging.NullHandler())  # what failed is said by the story itself
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
     narrator = Narrator(console)
