@@ -37,7 +37,7 @@ test: env binaries  ## all tests, those on the real control plane included (PATH
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PATHS)
 
 unit: env  ## the tests that need no control plane
-	@$(BIN)/python -m pytest -m "not realcluster" $(PYTEST_ARGS) $(PATHS)
+	@$(BIN)/python -m pytest -m "not realcluster" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
 
 e2e: env binaries  ## the tests on the real control plane
 	@$(BIN)/python -m pytest -m realcluster $(PYTEST_ARGS) $(PATHS)
