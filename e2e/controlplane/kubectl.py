@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.objects import Json, KubeObject
+from e2e.processes.supervisor import wait_until
 
 Manifest = str | Path | Json | Sequence[Json]
 
@@ -28,6 +29,17 @@ class Kubectl:
     binary: Path
     kubeconfig: Path
     environment: Mapping[str, str]
+
+    def wait_for_kind(self, plural: str = "promptrollouts", timeout: float = 60.0) -> None:
+        """Until the API server serves a custom kind. (`kubectl wait` fails on a CRD that has no conditions yet.)"""
+        wait_until(lambda: self._serves(plural), f"{plural} to be served", timeout, pause=0.2)
+
+    def _serves(self, plural: str) -> bool:
+        try:
+            self("get", plural, "--all-namespaces")
+        except CommandError:
+            return False
+        return True
 
     def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60.0) -> str:
         """Run it; its standard output. Raises CommandError when the exit code is not 0."""

@@ -79,9 +79,7 @@ def server() -> Iterator[Server]:
     with Supervisor() as supervisor:
         kubectl = cluster.start(supervisor, programs).kubectl
         kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        kubectl(
-            "wait", "--for=condition=Established", "crd/promptrollouts.promptrollout.dev", "--timeout=60s"
-        )
+        kubectl.wait_for_kind()
         kubectl("create", "namespace", NAMESPACE)
         # The API server publishes the documentation of a CRD some time after it has established it.
         wait_until(lambda: explains(kubectl), "kubectl explain to know the CRD", 60.0, pause=0.2)

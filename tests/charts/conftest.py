@@ -83,7 +83,7 @@ def control_plane() -> Iterator[ControlPlane]:
         plane = start(supervisor, programs)
         definitions = str(CHART / "crds")
         plane.kubectl(*APPLY_DEFINITIONS, definitions)
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", definitions)
+        plane.kubectl.wait_for_kind()
         yield plane
 
 

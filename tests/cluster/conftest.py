@@ -27,7 +27,7 @@ def control_plane() -> Iterator[ControlPlane]:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     with Supervisor() as supervisor:
         plane = start(supervisor, programs, CRDS)
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+        plane.kubectl.wait_for_kind()
         yield plane
 
 

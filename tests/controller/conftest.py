@@ -33,13 +33,8 @@ def supervisor() -> Iterator[Supervisor]:
 def control_plane(supervisor) -> ControlPlane:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     plane = start(supervisor, programs, CRDS)
-    wait_for_kind(plane.kubectl)
+    plane.kubectl.wait_for_kind()
     return plane
-
-
-def wait_for_kind(kubectl):
-    """Until the API server serves rollouts. (`kubectl wait` fails on a CRD that has no conditions yet.)"""
-    wait_until(lambda: answers(kubectl, "get", "prollout", "-A"), "rollouts to be served", 60.0, pause=0.2)
 
 
 def answers(kubectl, *arguments):

@@ -15,7 +15,7 @@ from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller import feed as room
 from promptrollout.controller.feed import Feed, WatchLostError, kopf_login, kopf_settings
 from promptrollout.controller.telemetry import Telemetry
-from tests.controller.conftest import CRDS, Link, rollout_manifest, until, wait_for_kind
+from tests.controller.conftest import CRDS, Link, rollout_manifest, until
 
 pytestmark = pytest.mark.realcluster
 
@@ -171,7 +171,7 @@ async def test_without_the_crd_it_says_so_waits_and_begins_when_it_comes(
             await running.hears("promptrollouts", "LISTED ADDED")
     finally:
         kubectl.apply(CRDS)
-        wait_for_kind(kubectl)
+        kubectl.wait_for_kind()
     assert sum("CustomResourceDefinition" in line for line in caplog.messages) == 1
 
 
