@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
-.PHONY: help env binaries demo test unit e2e lint format types contracts generate check-generated lock bench-latency bench-footprint clean
+.PHONY: help env binaries demo test unit e2e scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ unit: env  ## the tests that need no control plane
 
 e2e: env binaries  ## the tests on the real control plane
 	@$(BIN)/python -m pytest -m realcluster $(PYTEST_ARGS) $(PATHS)
+
+scenarios: env binaries  ## every scenario on the real control plane, a table row each
+	@$(BIN)/python -m pytest -p e2e.scenario_table -q --no-header tests/scenarios $(PYTEST_ARGS)
 
 lint: env  ## ruff: rules and format
 	@$(BIN)/ruff check .

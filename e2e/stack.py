@@ -156,6 +156,14 @@ class Stack:
         self.prometheus = replace(self.prometheus, process=process)
         self.prometheus.wait()
 
+    def mend(self) -> None:
+        """Run again what a scenario stopped and, having failed, did not start."""
+        if not self.prometheus.process.running():
+            self.start_prometheus()
+        operator = self.operator
+        if operator is not None and (operator.process is None or not operator.process.running()):
+            operator.start()
+
     def detach(self) -> None:
         """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""
         self.supervisor.detach()

@@ -118,6 +118,7 @@ class Link:
         host, port = server.removeprefix("https://").split(":")
         self._target = (host, int(port))
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._whole = True
 
     async def __aenter__(self) -> "Link":
@@ -126,9 +127,13 @@ class Link:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.cut()
         self._listener.close()
         await self._listener.wait_closed()
+        self.cut()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next round
 
     def cut(self) -> None:
         self._whole = False
@@ -146,26 +151,37 @@ class Link:
         return target
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self._open.add(writer)
+        try:
+            if self._whole:
+                await self._join(reader, writer)
+        finally:
+            self._serving.discard(task)
+            self._open.discard(writer)
             writer.transport.abort()
-            return
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
         except OSError:
-            writer.transport.abort()
             return
-        await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer))
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        self._open.add(target)
+        self._open.add(server_writer)
         try:
-            with contextlib.suppress(OSError):
-                while data := await source.read(1 << 16):
-                    target.write(data)
-                    await target.drain()
+            await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
         finally:
-            self._open.discard(target)
-            target.close()
+            self._open.discard(server_writer)
+            server_writer.transport.abort()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(1 << 16):
+            target.write(data)
+            await target.drain()
+        target.write_eof()
 
 
 async def until(came_true, what, seconds=30.0):

@@ -162,6 +162,14 @@ def test_on_inconclusive_rollback_rolls_back(at_step):
     assert told.status.rollback.reason == "Inconclusive"
 
 
+def test_unreadable_metrics_are_said_also_while_pods_have_yet_to_load_the_weight(healthy):
+    told = healthy().wants(B).pods_load()
+    assert (told.weights["candidate"], told.condition("Delivered").status) == (100, "False")
+    told.metrics_fail("Connection refused")
+    assert "have loaded it" in told.status.message
+    assert "metrics cannot be read" in told.status.message
+
+
 def test_unreadable_metrics_hold_and_their_time_does_not_count(at_step):
     told = at_step(1).evidence().after("5m").metrics_fail()
     assert told.condition("MetricsAvailable").status == "False"

@@ -28,6 +28,7 @@ def application(stack):
     try:
         yield app
     finally:
+        stack.mend()
         load.stop()
         stack.kubectl("delete", "namespace", app.namespace, "--wait=false")
 

@@ -176,6 +176,8 @@ def _await_pods(turn: Turn) -> None:
     late = overdue(turn)
     if late:
         what += f"; that is longer than delivery.acknowledge.timeout ({_timeout(turn)}): look at those pods"
+    if turn.strategy and turn.strategy.compares and (blind := metrics_problem(turn)):
+        what += f"; {blind}"
     turn.wait(what)
     if turn.status.pause is None:
         release_clock(turn)
