@@ -1,7 +1,7 @@
 """Finds the programs of the control plane, building what is missing.
 
 Looked for, each program on its own, in this order: the folder `KUBEBUILDER_ASSETS`; the cache
-`$XDG_CACHE_HOME/promptrollout/<versions>/`; a Go build into that cache. An existing cluster is chosen in cluster.py.
+`$XDG_CACHE_HOME/promptrollout/<key of its version>/`; a Go build into that cache. An existing cluster is chosen in cluster.py.
 
 `python -m e2e.controlplane.binaries` does it and prints where they are.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.controlplane.build import BuildError, Say, build
-from e2e.controlplane.programs import PROGRAMS, Program, cache_key
+from e2e.controlplane.programs import NODE_PROGRAMS, PROGRAMS, Program
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,28 @@ class Binaries:
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where built programs are kept; a folder for each combination of versions."""
+    """Where built programs are kept, each in a folder named by what it was built from."""
     base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "promptrollout" / cache_key()
+    return Path(base) / "promptrollout"
 
 
 def locate(program: Program, environment: Mapping[str, str] = os.environ) -> Path | None:
     """Where the program is, None when it has to be built."""
-    folders = [Path(assets) for assets in [environment.get("KUBEBUILDER_ASSETS")] if assets]
-    for folder in [*folders, cache_folder(environment)]:
-        candidate = folder / program.name
+    own = [Path(assets) / program.name for assets in [environment.get("KUBEBUILDER_ASSETS")] if assets]
+    for candidate in [*own, program.cached(cache_folder(environment))]:
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
     return None
 
 
 def find(names: Iterable[str] | None = None, say: Say = print) -> Binaries:
-    """The programs called `names` (default: all), built first where they are missing. Raises BuildError."""
+    """The programs called `names` (default: PROGRAMS), built first where they are missing.
+
+    Raises:
+        BuildError: one could not be built.
+    """
     chosen = {program.name for program in PROGRAMS} if names is None else set(names)
-    wanted = [program for program in PROGRAMS if program.name in chosen]
+    wanted = [program for program in (*PROGRAMS, *NODE_PROGRAMS) if program.name in chosen]
     missing = [program for program in wanted if locate(program) is None]
     if missing:
         build(missing, cache_folder(), say)

@@ -24,14 +24,14 @@ class BuildError(RuntimeError):
     """A program could not be built; the message says which and repeats what the compiler said."""
 
 
-def build(programs: Sequence[Program], folder: Path, say: Say) -> None:
-    """Build into `folder` those of `programs` that are missing. One process at a time does; others wait for it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder / ".lock", say):
-        missing = [program for program in programs if not (folder / program.name).exists()]
+def build(programs: Sequence[Program], cache: Path, say: Say) -> None:
+    """Build into `cache` those of `programs` that are missing. One process at a time does; others wait for it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with _only_one(cache / ".lock", say):
+        missing = [program for program in programs if not program.cached(cache).exists()]
         if not missing:
             return
-        go = find_go(folder.parent, say)
+        go = find_go(cache, say)
         total = sum(program.cold_s for program in missing)
         say(
             f"building {len(missing)} programs of the control plane, once: up to {_minutes(total)} on two cores "
@@ -39,7 +39,7 @@ def build(programs: Sequence[Program], folder: Path, say: Say) -> None:
         )
         for position, program in enumerate(missing, start=1):
             left = sum(later.cold_s for later in missing[position:])
-            _build_one(go, program, folder, _Progress(say, program, f"{position}/{len(missing)}", left))
+            _build_one(go, program, cache, _Progress(say, program, f"{position}/{len(missing)}", left))
 
 
 class _Progress:
@@ -70,9 +70,9 @@ class _Progress:
         self._say(f"{self._head}: built in {_minutes(time.monotonic() - self._start)} ({size / 1e6:.0f} MB)")
 
 
-def _build_one(go: Path, program: Program, folder: Path, progress: _Progress) -> None:
+def _build_one(go: Path, program: Program, cache: Path, progress: _Progress) -> None:
     """Build beside the final name and rename: a half-written program never bears its name."""
-    unfinished = folder / f".{program.name}.{os.getpid()}"
+    unfinished = cache / f".{program.name}.{os.getpid()}"
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             [go, *program.build_arguments(unfinished)],
@@ -105,7 +105,8 @@ def _build_one(go: Path, program: Program, folder: Path, progress: _Progress) ->
             f"in {program.folder}):\n{reason}\n{_cure(reason)}"
         )
     progress.done(unfinished.stat().st_size)
-    unfinished.replace(folder / program.name)
+    program.cached(cache).parent.mkdir(exist_ok=True)
+    unfinished.replace(program.cached(cache))
 
 
 def _still_running(process: subprocess.Popen[bytes]) -> bool:

@@ -40,6 +40,19 @@ class Program:
     def version(self) -> str:
         return required_version((self.folder / "go.mod").read_text(), self.pinned)
 
+    @property
+    def key(self) -> str:
+        """Changes with whatever can change the binary: its module's pins, flags, operating system, architecture."""
+        digest = hashlib.sha256(f"{sys.platform} {platform.machine()}".encode())
+        digest.update("\0".join(self.build_arguments(Path(self.name))).encode())
+        for file in ("go.mod", "go.sum"):
+            digest.update((self.folder / file).read_bytes())
+        return digest.hexdigest()[:12]
+
+    def cached(self, cache: Path) -> Path:
+        """Where it is kept in the folder `cache`."""
+        return cache / self.key / self.name
+
     def build_arguments(self, output: Path) -> list[str]:
         """What follows `go`; CGO_ENABLED=0 makes it static."""
         linker = (
@@ -93,6 +106,19 @@ PROGRAMS: tuple[Program, ...] = (
     ),
 )
 
+#: What a real node has besides (make e2e-node); only built when asked for by name.
+NODE_PROGRAMS: tuple[Program, ...] = (
+    Program(
+        "kube-scheduler",
+        "kubernetes",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes",
+        30,
+        _KUBERNETES,
+    ),
+    Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes", 80, _KUBERNETES),
+)
+
 
 def required_version(go_mod: str, module: str) -> str:
     """The version that the text of a go.mod requires of `module`, such as `v1.37.2`."""
@@ -113,14 +139,3 @@ def parse_go_version(text: str) -> tuple[int, ...]:
     """From a go.mod (`go 1.26.0`) or `go version`'s answer (`go1.26.8`); empty when there is none."""
     found = re.search(r"^go ?(\d+(?:\.\d+)*)", text, re.MULTILINE)
     return tuple(int(part) for part in found.group(1).split(".")) if found else ()
-
-
-def cache_key() -> str:
-    """Changes with whatever can change a binary: pinned modules, flags, operating system, architecture."""
-    digest = hashlib.sha256(f"{sys.platform} {platform.machine()}".encode())
-    for program in PROGRAMS:
-        digest.update("\0".join(program.build_arguments(Path(program.name))).encode())
-    for name in sorted({program.module for program in PROGRAMS}):
-        for file in ("go.mod", "go.sum"):
-            digest.update((MODULES / name / file).read_bytes())
-    return digest.hexdigest()[:12]

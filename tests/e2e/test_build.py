@@ -27,10 +27,11 @@ def compile_by(script: Path, body: str) -> None:
 
 
 def test_what_is_missing_is_built_and_what_is_there_is_not(go: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "key"
+    folder = tmp_path / "cache"
     said: list[str] = []
     build(TWO, folder, said.append)
-    assert {path.name for path in folder.iterdir()} == {".lock", *(program.name for program in TWO)}
+    assert all(program.cached(folder).read_text() == "built\n" for program in TWO)
+    assert {path.name for path in folder.iterdir()} == {".lock", *(program.key for program in TWO)}
     assert any("[2/2]" in line for line in said)
     compile_by(go, "exit 1")
     build(TWO, folder, said.append)
@@ -41,8 +42,8 @@ def test_a_failed_build_says_what_the_compiler_said_and_leaves_nothing_under_the
 ) -> None:
     compile_by(go, f'{WRITES_ITS_OUTPUT}; echo "x.go:1: undefined: nothing" >&2; exit 1')
     with pytest.raises(BuildError, match=r"(?s)etcd.*undefined: nothing"):
-        build(TWO, tmp_path / "cache" / "key", lambda _line: None)
-    assert {path.name for path in (tmp_path / "cache" / "key").iterdir()} == {".lock"}
+        build(TWO, tmp_path / "cache", lambda _line: None)
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
 @pytest.mark.parametrize(
@@ -58,15 +59,14 @@ def test_a_failure_that_is_not_the_codes_comes_with_its_cure(
 ) -> None:
     compile_by(go, f'echo "{complaint}" >&2; exit 1')
     with pytest.raises(BuildError, match=cure):
-        build(TWO, tmp_path / "cache" / "key", lambda _line: None)
+        build(TWO, tmp_path / "cache", lambda _line: None)
 
 
 def test_two_builders_share_one_build(go: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     compile_by(go, f"echo run >> {count}; {WRITES_ITS_OUTPUT}")
     builders = [
-        threading.Thread(target=build, args=(TWO, tmp_path / "cache" / "key", lambda _line: None))
-        for _ in range(2)
+        threading.Thread(target=build, args=(TWO, tmp_path / "cache", lambda _line: None)) for _ in range(2)
     ]
     for builder in builders:
         builder.start()
