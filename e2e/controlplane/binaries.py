@@ -1,7 +1,8 @@
 """Finds the programs of the control plane, building what is missing.
 
 Looked for, each program on its own, in this order: the folder `KUBEBUILDER_ASSETS`; the cache
-`$XDG_CACHE_HOME/promptrollout/<key of its version>/`; a Go build into that cache. An existing cluster is chosen in cluster.py.
+`$XDG_CACHE_HOME/promptrollout/<key of its version>/`; a Go build into that cache. An
+existing cluster is chosen in cluster.py.
 
 `python -m e2e.controlplane.binaries` does it and prints where they are.
 """
