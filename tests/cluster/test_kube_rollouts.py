@@ -11,6 +11,7 @@ from promptrollout.cluster.objects import ObjectKey
 
 pytestmark = pytest.mark.realcluster
 
+UNOBSERVED = {"observedGeneration": -1}
 FULL = {
     "observedGeneration": 1,
     "phase": "Progressing",
@@ -35,7 +36,7 @@ async def test_a_rollout_is_read_as_it_is_stored(new_rollout, namespace):
     assert rollout.key == ObjectKey(namespace, "support")
     assert rollout.generation == 1
     assert rollout.spec["prompt"]["inline"]["text"] == "Hello"
-    assert rollout.status == {}
+    assert rollout.status == UNOBSERVED
     assert rollout.annotations["promptrollout.dev/command"] == "pause:1"
     assert rollout.labels == {"team": "a"}
     assert rollout.created_at is not None
@@ -71,7 +72,7 @@ async def test_a_write_over_another_version_is_a_conflict_and_changes_nothing(ne
     kubectl("annotate", "prollout", "support", "-n", seen.key.namespace, "a=b")
     with pytest.raises(Conflict):
         await cluster.patch_status(seen, FULL)
-    assert (await cluster.get_rollout(seen.key)).status == {}
+    assert (await cluster.get_rollout(seen.key)).status == UNOBSERVED
 
 
 async def test_a_write_to_a_namesake_of_the_deleted_one_is_refused(new_rollout, cluster, kubectl):
@@ -132,7 +133,7 @@ async def test_who_may_not_write_writes_nothing(new_rollout, control_plane):
     async with KubeCluster(transport, instance="old-leader", may_write=lambda: False) as fenced:
         with pytest.raises(Fenced, match="does not lead"):
             await fenced.patch_status(rollout, FULL)
-        assert (await fenced.get_rollout(rollout.key)).status == {}
+        assert (await fenced.get_rollout(rollout.key)).status == UNOBSERVED
 
 
 async def test_a_made_up_version_is_a_conflict(new_rollout, cluster):

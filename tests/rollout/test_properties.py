@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from e2e import kstatus
+from e2e.objects import KubeObject
 from promptrollout.analysis import AnalysisPlan, Evidence, Verdict, events_metric
 from promptrollout.api.parse import parse_spec, parse_status
 from promptrollout.api.problem import Problem
@@ -24,6 +26,7 @@ PODS = ["pod-a", "pod-b", "pod-c", "pod-d"]
 VERBS = ["promote", "promote-full", "abort", "retry", "pause", "resume", "explode", "promote" * 60, ""]
 EVIDENCE = Evidence.initial(AnalysisPlan(metrics=(events_metric("errors"),)), {})
 CONDITIONS = {"Healthy", "Progressing", "Delivered", "MetricsAvailable", "Paused", "Valid"}
+CONDITIONS |= {"Ready", "Reconciling", "Stalled"}
 WAY_OUT = re.compile(r"\b(promote|abort|retry|resume|change|mend|delete|restore)\b", re.IGNORECASE)
 TWO_MINUTES = timedelta(minutes=2)
 
@@ -329,9 +332,22 @@ class Histories(RuleBasedStateMachine):
         assert facts["Healthy"] == (after.phase is Phase.HEALTHY)
         assert facts["Paused"] == (after.phase is Phase.PAUSED)
         assert facts["Valid"] == (after.phase is not Phase.INVALID)
+        self.check_standard(after)
         if after.phase in {Phase.PAUSED, Phase.DEGRADED, Phase.INVALID}:
             assert WAY_OUT.search(after.message), after.message
         assert (after.phase is Phase.INVALID) == bool(self.problems or self.blocked)
+
+    def check_standard(self, after):
+        """Other tools, who know only kstatus' rules, see it done, failed or on its way as it is."""
+        found = KubeObject({"metadata": {"generation": self.generation}, "status": after.to_wire()})
+        failed = after.phase in {Phase.DEGRADED, Phase.INVALID}
+        done = after.phase is Phase.HEALTHY
+        expected = kstatus.FAILED if failed else kstatus.CURRENT if done else kstatus.IN_PROGRESS
+        assert kstatus.compute(found) == kstatus.compute(found, knows_ready=False) == expected
+        assert kstatus.kubectl_wait(found, "Healthy") == kstatus.kubectl_wait(found, "Ready") == done
+        edited = KubeObject({**found.raw, "metadata": {"generation": self.generation + 1}})
+        assert kstatus.compute(edited) == kstatus.IN_PROGRESS
+        assert not kstatus.kubectl_wait(edited, "Healthy")
 
     def check_delivered(self, before, after):
         old, new = before.delivered, after.delivered

@@ -5,7 +5,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -79,6 +79,9 @@ def _schema(resource: Resource) -> dict[str, object]:
     # The API server describes metadata itself. Only name and generateName may be named, and a rule points at name.
     properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}}
     properties["status"] = descriptive(properties["status"])
+    if "observedGeneration" in cast("Mapping[str, object]", properties["status"].get("properties", {})):
+        # As in Flux's: an object that no operator has looked at yet must not look as if it were done (kstatus).
+        properties["status"]["default"] = {"observedGeneration": -1}
     schema["required"] = ["spec"]
     return schema
 

@@ -52,7 +52,10 @@ class Condition(Remembered):
     """One condition, for `kubectl wait --for=condition=...`."""
 
     type: Word = Field(
-        description="Healthy, Progressing, Delivered, MetricsAvailable, Paused, Valid and others."
+        description=(
+            "Healthy, Progressing, Delivered, MetricsAvailable, Paused, Valid and others; "
+            "for other tools Ready, Reconciling and Stalled."
+        )
     )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: Word = Field(description="Why, in one CamelCase word.")

@@ -4,9 +4,8 @@ from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import AcknowledgeMode
 from promptrollout.api.status import Condition, ConditionStatus, Phase, RolloutStatus
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
+from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
-
-Facts = tuple[bool | None, str, str]
 
 
 def summarise(turn: Turn) -> RolloutStatus:
@@ -91,6 +90,7 @@ def _conditions(turn: Turn, phase: Phase, message: str) -> list[Condition]:
         "MetricsAvailable": _metrics(turn),
         "Paused": _paused(turn, phase),
         "Valid": _valid(phase, message),
+        **standard_conditions(phase, message),
     }
     old = {c.type: c for c in turn.status.conditions}
     ours = [_condition(turn, name, fact, old.get(name)) for name, fact in facts.items()]
