@@ -19,6 +19,7 @@ from promptrollout.analysis.assess import (
     Verdict,
     assess,
     describe,
+    glance,
 )
 from promptrollout.analysis.counts import (
     SCORE_NODES,
@@ -127,6 +128,7 @@ __all__ = [
     "fold",
     "fold_many",
     "forecast",
+    "glance",
     "histogram_counts",
     "histogram_metric",
     "paired_metric",

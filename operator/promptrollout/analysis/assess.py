@@ -160,6 +160,34 @@ def assess(plan: AnalysisPlan, evidence: Evidence) -> Assessment:
     )
 
 
+def glance(plan: AnalysisPlan, evidence: Evidence) -> Verdict:
+    """The verdict alone, as `assess` would give it for evidence of this very plan, at a hundredth of the cost."""
+    if evidence.fingerprints != plan.fingerprints:
+        return assess(plan, evidence).verdict
+    if evidence.harmed is not None:
+        return Verdict.Harmed
+    rows = [evidence.array(i) for i in range(len(plan.metrics))]
+    harm = [float(row[Slot.HARM]) for row in rows]
+    if (
+        max(harm, default=0.0) >= plan.harm_threshold
+        and guards_log_e(plan.metrics, harm) >= plan.harm_threshold
+    ):
+        return Verdict.Harmed
+    required = [row for metric, row in zip(plan.metrics, rows, strict=True) if metric.role is Role.Required]
+    if required and all(row[Slot.PROMOTE] >= plan.promote_threshold for row in required):
+        return Verdict.NonInferior
+    seen = any(
+        row[Slot.RATE_COUNT] > 0.0 or row[Slot.WEIGHT] > 0.0 or _candidate_samples(metric, row) > 0.0
+        for metric, row in zip(plan.metrics, rows, strict=True)
+    )
+    return Verdict.Inconclusive if seen else Verdict.NoData
+
+
+def _candidate_samples(metric: MetricPlan, row: Array) -> float:
+    kind = kind_of(metric)
+    return kind.values(row[HEADER + kind.columns : HEADER + 2 * kind.columns], metric).candidate_samples
+
+
 def _verdict(
     plan: AnalysisPlan, evidence: Evidence, metrics: tuple[MetricAssessment, ...], harm_log_e: float
 ) -> Verdict:
