@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
-.PHONY: help env binaries demo test unit e2e scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
+.PHONY: node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -37,10 +37,17 @@ test: env binaries  ## all tests, those on the real control plane included (PATH
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PATHS)
 
 unit: env  ## the tests that need no control plane
-	@$(BIN)/python -m pytest -m "not realcluster" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
+	@$(BIN)/python -m pytest -m "not realcluster and not realnode" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
 
 e2e: env binaries  ## the tests on the real control plane
 	@$(BIN)/python -m pytest -m realcluster $(PYTEST_ARGS) $(PATHS)
+
+e2e-node: node-programs  ## real kubelet, real pods: installs containerd and runc (root, Debian), builds the kubelet once
+	@$(BIN)/python -m pytest tests/node $(PYTEST_ARGS)
+
+node-programs: env binaries
+	@$(BIN)/python -m e2e.realnode.machine
+	@$(BIN)/python -m e2e.controlplane.binaries kubelet kube-scheduler
 
 scenarios: env binaries  ## every scenario on the real control plane, a table row each
 	@$(BIN)/python -m pytest -p e2e.scenario_table -q --no-header tests/scenarios $(PYTEST_ARGS)

@@ -15,7 +15,7 @@ import yaml
 
 from e2e.controlplane.binaries import Binaries
 from e2e.controlplane.cluster import ControlPlane
-from e2e.controlplane.kubectl import run
+from e2e.controlplane.kubectl import Kubectl, run
 from e2e.objects import KubeObject
 from e2e.processes.supervisor import REPOSITORY, Command, Process, ProcessError, Supervisor, free_port
 from e2e.workload.configmaps import files_of
@@ -67,10 +67,9 @@ class Operator:
         self.process: Process | None = None
         self._wanted = False
 
-    def start(self) -> Process:
+    def start(self) -> None:
         self.process = self._supervisor.spawn(self.command)
         self._wanted = True
-        return self.process
 
     def stop(self) -> int | None:
         """SIGTERM; its exit code."""
@@ -104,8 +103,7 @@ def install(
     supervisor: Supervisor, cluster: ControlPlane, chart: RenderedChart, flags: Mapping[str, str]
 ) -> Operator:
     """Apply the chart's RBAC and the rest; the operator, not started yet. `flags` win over the chart's."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    cluster.kubectl.apply([namespace, *(_in_namespace(one).raw for one in chart.installable())])
+    apply(cluster.kubectl, chart.installable())
     kubeconfig = cluster.kubeconfig_for(NAMESPACE, chart.service_account)
     moved = _write_volumes(chart, supervisor.data / "operator")
     container = chart.container
@@ -121,6 +119,12 @@ def install(
         Command("operator", [str(program), *arguments, *own], environment, grace=15.0),
         f"http://127.0.0.1:{ports['metrics-port']}/metrics",
     )
+
+
+def apply(kubectl: Kubectl, objects: Sequence[KubeObject]) -> None:
+    """Apply rendered objects as `helm install` would, into the release's namespace."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    kubectl.apply([namespace, *(_in_namespace(one).raw for one in objects)])
 
 
 def _write_volumes(chart: RenderedChart, root: Path) -> Callable[[str], str]:

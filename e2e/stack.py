@@ -80,16 +80,17 @@ class Stack:
         self._exit.__exit__(kind, error, trace)
 
     def _bring_up(self, stack: contextlib.ExitStack) -> None:
-        programs = binaries.find(say=self._say)
+        programs = binaries.find(self._programs(), say=self._say)
         self._start = time.monotonic()
         self.supervisor = stack.enter_context(Supervisor(keep_data=self.options.keep_data))
         self.model_url = self._start_model_server()
         interval = self.options.scrape_interval
         self.prometheus = prometheus.start(self.supervisor, programs, scrape_interval=interval)
-        self.cluster = cluster.start(self.supervisor, programs, *sorted(CRDS.glob("*.yaml")))
+        manifests = sorted(CRDS.glob("*.yaml"))
+        self.cluster = cluster.start(self.supervisor, programs, *manifests, profile=self._profile())
         self.prometheus.wait()
         self._lap("API server and Prometheus answer")
-        self.node = self._start_node()
+        self.node = self._start_node(programs)
         self.deploy(self.options.application)
         self.recorder = stack.enter_context(Recorder(self.cluster.kubeconfig, ROLLOUTS, CONFIG_MAPS))
         self.operator = self._install_operator(programs) if self.options.operator else None
@@ -168,7 +169,14 @@ class Stack:
         """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""
         self.supervisor.detach()
 
-    # Parts
+    # Parts; a stack with a node of another kind has its own
+
+    def _programs(self) -> Sequence[str] | None:
+        """The programs it needs; None: those that every stack does."""
+        return None
+
+    def _profile(self) -> cluster.Profile:
+        return cluster.PROCESSES
 
     def _lap(self, what: str) -> None:
         self._say(f"{time.monotonic() - self._start:5.1f} s  {what}")
@@ -184,7 +192,7 @@ class Stack:
         self._module("model-server", "e2e.workload.modelserver", f"--port={port}")
         return f"http://127.0.0.1:{port}"
 
-    def _start_node(self) -> Process:
+    def _start_node(self, _programs: binaries.Binaries) -> Process:
         data = self.supervisor.data
         scheduler = self.cluster.scheduler_kubeconfig
         return self._module(

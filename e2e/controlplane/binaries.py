@@ -4,14 +4,14 @@ Looked for, each program on its own, in this order: the folder `KUBEBUILDER_ASSE
 `$XDG_CACHE_HOME/promptrollout/<key of its version>/`; a Go build into that cache. An
 existing cluster is chosen in cluster.py.
 
-`python -m e2e.controlplane.binaries` does it and prints where they are.
+`python -m e2e.controlplane.binaries [name ...]` does it and prints where they are.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +59,17 @@ def find(names: Iterable[str] | None = None, say: Say = print) -> Binaries:
     return Binaries({name: path for name, path in paths.items() if path is not None})
 
 
-def main() -> int:
+def main(names: Sequence[str]) -> int:
     try:
-        found = find(say=lambda line: print(line, flush=True))
+        found = find(names or None, say=lambda line: print(line, flush=True))
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    for program in PROGRAMS:
-        print(f"{program.name:24} {program.version:10} {found[program.name]}")
+    for program in (*PROGRAMS, *NODE_PROGRAMS):
+        if program.name in found.paths:
+            print(f"{program.name:24} {program.version:10} {found[program.name]}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

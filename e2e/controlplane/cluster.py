@@ -12,6 +12,7 @@ import os
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,20 @@ CONTROLLERS = (
     "ttl-after-finished-controller",
     "validatingadmissionpolicy-status-controller",
 )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What kind of node the cluster is for: its name, the controllers to run, and whether pods get tokens."""
+
+    node: str
+    controllers: Sequence[str]
+    tokens: bool
+
+
+#: Pods that are processes of the node agent need no tokens; for a real kubelet all is as in any cluster.
+PROCESSES = Profile(NODE, CONTROLLERS, tokens=False)
+REAL = Profile("127.0.0.1", ("*",), tokens=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,9 @@ class ControlPlane:
         return Kubectl(self.kubectl.binary, kubeconfig, self.kubectl.environment)
 
 
-def start(supervisor: Supervisor, binaries: Binaries, *before_controllers: Path) -> ControlPlane:
+def start(
+    supervisor: Supervisor, binaries: Binaries, *before_controllers: Path, profile: Profile = PROCESSES
+) -> ControlPlane:
     """The cluster that `KUBECONFIG_E2E` names, else a new one.
 
     `before_controllers`: manifests (the CRDs) applied before the controller manager starts, so that its garbage
@@ -85,7 +102,7 @@ def start(supervisor: Supervisor, binaries: Binaries, *before_controllers: Path)
     """
     existing = os.environ.get("KUBECONFIG_E2E")
     if not existing:
-        return _Starter(supervisor, binaries).start(before_controllers)
+        return _Starter(supervisor, binaries, profile).start(before_controllers)
     cluster = _existing(supervisor, binaries, Path(existing))
     for manifest in before_controllers:
         cluster.kubectl.apply(manifest)
@@ -104,16 +121,17 @@ def _existing(supervisor: Supervisor, binaries: Binaries, kubeconfig: Path) -> C
 class _Starter:
     """Starts the three in order; each is disposable, so each is killed rather than stopped (grace 0)."""
 
-    def __init__(self, supervisor: Supervisor, binaries: Binaries) -> None:
+    def __init__(self, supervisor: Supervisor, binaries: Binaries, profile: Profile) -> None:
         self._supervisor = supervisor
         self._binaries = binaries
+        self._profile = profile
         self._folder = supervisor.data / "control-plane"
         self._folder.mkdir()
         self._port = free_port()
         self._admin = User.new("e2e-admin", "system:masters")
         self._controllers = User.new("system:kube-controller-manager", "system:masters")
         self._scheduler = User.new("system:kube-scheduler")
-        self._node = User.new(f"system:node:{NODE}", "system:nodes")
+        self._node = User.new(f"system:node:{profile.node}", "system:nodes")
         self._certificate = self._folder / "certs" / "apiserver.crt"  # self-signed, and so its own authority
         self._key = write_secret(self._folder / "service-account.key", new_signing_key())
 
@@ -175,7 +193,7 @@ class _Starter:
             f"--token-auth-file={write_secret(self._folder / 'tokens.csv', tokens)}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
-            "--disable-admission-plugins=ServiceAccount",
+            *([] if self._profile.tokens else ["--disable-admission-plugins=ServiceAccount"]),
             "--service-cluster-ip-range=10.0.0.0/24",
             "--profiling=false",
         )
@@ -189,7 +207,7 @@ class _Starter:
             f"--cert-dir={self._folder / 'controller-certs'}",
             f"--service-account-private-key-file={self._key}",
             f"--root-ca-file={self._certificate}",
-            f"--controllers={','.join(CONTROLLERS)}",
+            f"--controllers={','.join(self._profile.controllers)}",
             "--leader-elect=false",
             "--profiling=false",
             "--kube-api-qps=200",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,13 @@ class Directory:
         key = (endpoint.namespace, endpoint.pod)
         if self._known.get(key) != endpoint:
             self._known[key] = endpoint
+            self._write()
+
+    def keep(self, endpoints: Iterable[Endpoint]) -> None:
+        """These and no others."""
+        known = {(one.namespace, one.pod): one for one in endpoints}
+        if known != self._known:
+            self._known = known
             self._write()
 
     def remove(self, namespace: str, pod: str) -> None:

@@ -1,0 +1,102 @@
+"""What a pod sees is no longer our claim: real kubelet and containers, the operator in its chart's pod and role."""
+
+import statistics
+
+import pytest
+
+from e2e.controlplane.kubectl import CommandError
+from e2e.operator_process import NAMESPACE
+from e2e.recorder import CONFIG_MAPS
+from e2e.views import Payload
+
+pytestmark = [pytest.mark.realnode, pytest.mark.timeout(400)]
+
+GOOD = "You are a support agent. Answer in two sentences."
+BETTER = "You are a support agent. Answer in two sentences and name the next step."
+ERRORS = "You are a support agent. Reply only with JSON."
+STEPS = ({"weight": 10, "duration": "2s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
+ANALYSIS = {
+    "interval": "1s",
+    "metrics": [
+        {"name": "errors", "preset": "sdk/errors", "role": "Guard"},
+        {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"},
+    ],
+}
+
+
+def arrivals(stack, application):
+    """For each pod, when its container first saw each sequence in the mounted file, in seconds since the epoch."""
+    pods = [pod.name for pod in stack.pods(application)]
+    lines = {
+        pod: stack.kubectl("logs", "-n", application.namespace, pod, "-c", "watching").split("\n")
+        for pod in pods
+    }
+    return {
+        pod: {int(sequence): float(at) for at, sequence in (line.split() for line in said if line)}
+        for pod, said in lines.items()
+    }
+
+
+def test_a_good_prompt_is_promoted_and_a_bad_one_rolled_back_in_real_pods(stack, healthy):
+    then = (
+        healthy.steps(*STEPS)
+        .analysis(**ANALYSIS)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_phase("Healthy", 150)
+        .then()
+        .weights_were(0, 1_000, 5_000, 0)
+        .every_weight_was_recorded_first()
+        .all_pods_have_loaded_the_payload()
+        .when()
+        .the_prompt_becomes(ERRORS)
+        .wait_for_phase("Degraded", 150)
+        .then()
+        .the_message_says("harm shown", "errors", "retry")
+        .all_pods_have_loaded_the_payload()
+    )
+    status = then._subject.status()
+    then.users_get(status.stable)
+    seen = arrivals(stack, then._subject.application)
+    assert len(seen) == 2
+    assert all(status.sequence in pod for pod in seen.values()), (
+        "every container's own file is back at stable"
+    )
+
+
+def test_a_nudge_brings_every_change_into_the_containers_long_before_the_kubelets_own_pace(stack, healthy):
+    then = (
+        healthy.steps({"weight": 50, "duration": "1h"})
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_weight(5_000)
+        .commanded("abort")
+        .wait_for_phase("Degraded")
+        .then()
+        .all_pods_have_loaded_the_payload()
+    )
+    subject = then._subject
+    application = subject.application
+    changes = stack.recorder.changes(CONFIG_MAPS, application.namespace, application.config_map)
+    written = {Payload.of(change.object).sequence: change.at for change in changes}
+    lags = [
+        at - written[sequence]
+        for pod in arrivals(stack, application).values()
+        for sequence, at in pod.items()
+        if sequence in written
+    ]
+    assert len(lags) >= 6
+    assert statistics.median(lags) < 5.0, lags
+
+
+def test_the_operators_pod_is_as_restricted_as_its_chart_says(stack):
+    [pod] = stack.kubectl.get("pods", "-n", NAMESPACE).items("items")
+    assert pod.raw["spec"]["securityContext"]["runAsNonRoot"]
+    with pytest.raises(CommandError, match=r"(?i)read-only"):
+        stack.kubectl("exec", "-n", NAMESPACE, pod.name, "--", "python", "-c", "open('/x', 'w')")
+    user = stack.kubectl(
+        "exec", "-n", NAMESPACE, pod.name, "--", "python", "-c", "import os; print(os.getuid())"
+    )
+    assert user.strip() == "65532"
