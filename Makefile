@@ -11,7 +11,9 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
-.PHONY: node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
+NPM := sdk/typescript
+
+.PHONY: node-programs help env typescript binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -27,16 +29,23 @@ $(READY): requirements.lock pyproject.toml sdk/python/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e sdk/python
 	@touch $@
 
+typescript: $(NPM)/node_modules/.ready  ## the TypeScript SDK's tools, exactly as its package-lock.json pins them
+
+$(NPM)/node_modules/.ready: $(NPM)/package-lock.json $(NPM)/package.json
+	@command -v npm >/dev/null || { echo "npm not found: Node.js 20.12 or newer is needed for the TypeScript SDK"; exit 1; }
+	@cd $(NPM) && npm ci --loglevel=error
+	@touch $@
+
 binaries: env  ## the control plane's programs, built once (about 16 min cold) and cached
 	@$(BIN)/python -m e2e.controlplane.binaries
 
 demo: env  ## the story in the terminal: one good prompt, two bad ones (KEEP=1 leaves the cluster up)
 	@KEEP="$(KEEP)" $(BIN)/python -m e2e.demo
 
-test: env binaries  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
+test: env typescript binaries  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PATHS)
 
-unit: env  ## the tests that need no control plane
+unit: env typescript  ## the tests that need no control plane
 	@$(BIN)/python -m pytest -m "not realcluster and not realnode" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
 
 e2e: env binaries  ## the tests on the real control plane

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import rfc8785
 
@@ -240,7 +241,7 @@ def _from_wire(fields: Mapping[str, object], digest: str) -> Payload:
             for arm in map(_mapping, _list(fields["arms"]))
         ),
         pinned=tuple(
-            PinnedRevision(_str(pin["revision"]), _str(pin["until"]))
+            PinnedRevision(_str(pin["revision"]), _moment(pin["until"]))
             for pin in map(_mapping, _list(fields.get("pinned", [])))
         ),
         shadow=_shadow(_mapping(shadow)) if shadow else None,
@@ -262,6 +263,12 @@ def _str(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     return value
+
+
+def _moment(value: object) -> str:
+    if datetime.fromisoformat(_str(value)).tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone")
+    return _str(value)
 
 
 def _integer(value: object) -> int:

@@ -8,9 +8,12 @@ that hold only a section tag or a comment vanish, as the specification says.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 _TAG = re.compile(r"\{\{(?:\{(?P<triple>[^}]*)\}|(?P<sigil>[#^/!&>=]?)(?P<name>.*?))\}\}", re.DOTALL)
 _NAME = re.compile(r"\.|[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -105,14 +108,47 @@ def _render(nodes: Sequence[Node], stack: list[object], out: list[str]) -> None:
 
 
 def to_text(value: object) -> str:
-    """A value as every SDK writes it: nothing for null, `true`/`false`, whole floats without `.0`."""
+    """A value as every SDK writes it: nothing for null, numbers as JavaScript does, lists and objects as JSON."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value)
+    if isinstance(value, float):
+        return _number(value)
+    return _json(value) if isinstance(value, Mapping | list | tuple) else str(value)
+
+
+def _json(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{_json(str(key))}:{_json(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_json(item) for item in value)}]"
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "null"
+    if isinstance(value, bool | int | float):
+        return to_text(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _number(value: float) -> str:
+    """Number::toString of ECMAScript (ECMA-262, 6.1.6.1.20), which RFC 8785 prescribes too."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - it is finite; this tells mypy
+    text = "".join(map(str, digits))
+    point = len(text) + exponent
+    if value == 0:
+        return "0"
+    if 0 < point <= 21:
+        text = f"{text[:point].ljust(point, '0')}{'.' if text[point:] else ''}{text[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{'0' * -point}{text}"
+    else:
+        text = f"{text[0]}{'.' if text[1:] else ''}{text[1:]}e{point - 1:+d}"
+    return f"-{text}" if sign else text
 
 
 def _falsy(value: object) -> bool:
