@@ -115,7 +115,7 @@ class Story:
             written=written
             or ((delivered.sequence, delivered.written_at or self.now) if delivered else None),
             pods=PodsSeen(self.pods, dict(self.loaded)),
-            comparison=self.comparison,
+            comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
         )
         decision = decide(self.spec, self.status, seen, self.now)

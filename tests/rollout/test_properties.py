@@ -280,7 +280,7 @@ class Histories(RuleBasedStateMachine):
             pods=PodsSeen(tuple(sorted(self.pods)), dict(self.loaded), self.pods_fail)
             if self.looked
             else None,
-            comparison=self.comparison,
+            comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
         )
 
@@ -384,10 +384,10 @@ class Histories(RuleBasedStateMachine):
         analysis = self.spec.analysis
         allowed = {"Immediate": self.spec.strategy.immediate is not None}
         allowed["Inconclusive"] = analysis.on_inconclusive == "Promote"
-        allowed["NonInferior"] = seen.comparison is not None and (
-            seen.comparison.verdict is Verdict.NonInferior
-            and seen.comparison.trial == trial_of(before.candidate)
-            and not seen.comparison.unreadable
+        allowed["NonInferior"] = self.comparison is not None and (
+            self.comparison.verdict is Verdict.NonInferior
+            and self.comparison.trial == trial_of(before.candidate)
+            and not self.comparison.unreadable
         )
         assert allowed[entry.reason], entry.reason
 
@@ -413,12 +413,12 @@ class Histories(RuleBasedStateMachine):
             )
             return
         assert not before.pause or before.pause.reason in {"Inconclusive", "MetricsUnavailable"}
-        assert not seen.comparison.unreadable
-        assert seen.comparison.verdict in {Verdict.NonInferior, Verdict.Inconclusive}
-        assert self.now - seen.comparison.through <= TWO_MINUTES + timedelta(seconds=10)
+        assert not self.comparison.unreadable
+        assert self.comparison.verdict in {Verdict.NonInferior, Verdict.Inconclusive}
+        assert self.now - self.comparison.through <= TWO_MINUTES + timedelta(seconds=10)
 
     def check_harm(self, before, after, seen):
-        said = seen.comparison
+        said = self.comparison
         if said is None or before.candidate is None or said.verdict is not Verdict.Harmed:
             return
         if said.trial == trial_of(before.candidate) and said.read_at > max(

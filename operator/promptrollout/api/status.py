@@ -120,10 +120,25 @@ class Progress(Remembered):
     held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
 
 
-class Candidate(Remembered):
-    """The revision on trial."""
+class Challenger(Remembered):
+    """One of several revisions that are tried together."""
 
+    name: Word = Field(description="Its arm's name.")
     revision: Word = Field(description="The revision's short hash.")
+    dropped: Word = Field(
+        default="", description="Why it was taken out of the trial, in one word, if it was."
+    )
+
+
+class Candidate(Remembered):
+    """What is on trial: one revision, or several that are tried together."""
+
+    revision: Word = Field(
+        description="The revision's short hash; of several tried together, the trial's own digest."
+    )
+    arms: Some[Challenger] = Field(
+        default_factory=list, description="The revisions, where several are tried together."
+    )
     attempt: int = Field(default=1, description="1, or more after a retry.")
     started_at: Moment = Field(description="When it became the candidate.")
     held: Seconds = Field(
@@ -152,8 +167,8 @@ class MetricStatus(Remembered):
     message: Sentence = Field(default="", description="What is missing or odd, in a sentence.")
 
 
-class AnalysisStatus(Remembered):
-    """The comparison of candidate and stable."""
+class ComparisonStatus(Remembered):
+    """What the comparison of one revision with another says."""
 
     verdict: Word = Field(default="NoData", description="Harmed, NonInferior, Inconclusive or NoData.")
     harm: Word = Field(default="", description="Combined evidence for harm against its threshold.")
@@ -167,6 +182,22 @@ class AnalysisStatus(Remembered):
     )
     checkpoint_through: Moment | None = Field(
         default=None, description="The end of the last window in the checkpoint; later ones are read again."
+    )
+
+
+class ArmAnalysis(ComparisonStatus):
+    """The comparison of one arm of several with stable, or with another arm."""
+
+    arm: Word = Field(description="The arm's name.")
+    against: Word = Field(description="What it is compared with: stable, or another arm's name.")
+    better: Word = Field(default="", description="Evidence that it is better, against its threshold.")
+
+
+class AnalysisStatus(ComparisonStatus):
+    """The comparison of candidate and stable; of several arms, all of them in sum, and each."""
+
+    arms: Many[ArmAnalysis] = Field(
+        default_factory=list, description="Each comparison, where several arms are tried together."
     )
 
 
@@ -192,6 +223,16 @@ class HistoryEntry(Remembered):
     reason: Word = Field(default="", description="Why, in one word.")
     started_at: Moment = Field(description="When it became the candidate.")
     ended_at: Moment = Field(description="When that was over.")
+
+
+class Conclusion(Remembered):
+    """A trial whose winner is not the prompt that the spec wants: that is no reason to go back."""
+
+    trial: Word = Field(description="The trial's digest: another trial is not concluded by it.")
+    wanted: Word = Field(description="The revision that the spec wanted then, and that was the control.")
+    winner: Word = Field(description="The revision that became stable.")
+    arm: Word = Field(default="", description="The winner's arm.")
+    at: Moment = Field(description="When.")
 
 
 class CommandResult(Remembered):
@@ -236,6 +277,9 @@ class RolloutStatus(Remembered):
         default=None, description="The comparison of candidate and stable."
     )
     rollback: Rollback | None = Field(default=None, description="The last rollback.")
+    concluded: Conclusion | None = Field(
+        default=None, description="The trial whose winner is stable although the spec wants its control."
+    )
     last_command: CommandResult | None = Field(default=None, description="What became of the last command.")
     history: Many[HistoryEntry] = Field(
         default_factory=list, description="Earlier revisions, the latest first."

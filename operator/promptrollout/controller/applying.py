@@ -54,8 +54,8 @@ class Applier:
         self, entry: Entry, parsed: Parsed, children: Children, decision: Decision
     ) -> None:
         """Every live revision has its immutable ConfigMap before a status names it; a deleted one comes back."""
-        if parsed.wanted is not None and not parsed.problems:
-            children.documents.setdefault(parsed.wanted.short, dict(parsed.wanted.document))
+        for wanted in parsed.revisions if not parsed.problems else ():
+            children.documents.setdefault(wanted.short, dict(wanted.document))
         for short in _live(decision):
             if short not in children.revisions and short in children.documents:
                 revision = seal(children.documents[short])
@@ -116,7 +116,8 @@ class Applier:
         """Delete revision ConfigMaps that neither are served nor stand in the history any more."""
         if parsed.spec is None or parsed.wanted is None:
             return
-        keep = {entry.revision for entry in decision.status.history} | _live(decision) | {parsed.wanted.short}
+        keep = {entry.revision for entry in decision.status.history} | _live(decision)
+        keep |= {revision.short for revision in parsed.revisions}
         for short in sorted(children.revisions.keys() - keep):
             await self._cluster.delete_configmap(children.revisions[short])
             del children.revisions[short]

@@ -1,53 +1,77 @@
 """From evidence to what `decide` is told and people read."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from promptrollout.analysis import (
-    AnalysisPlan,
     Assessment,
     Evidence,
     MetricAssessment,
     RatioAssessment,
+    SideEvidence,
     assess,
 )
 from promptrollout.api.status import MetricStatus
-from promptrollout.rollout import Comparison
+from promptrollout.rollout import Better, Comparison, Sampling
+from promptrollout.sources.planning import Planned
 from promptrollout.sources.protocol import NoData, Problem, SourceError
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a source: of which trial, up to which window, when it was done, and what was wrong with it."""
+    """One reading of a source: of which pair, up to which window, when it was done, and what was wrong with it."""
 
-    trial: tuple[str, int]
+    sampling: Sampling
     through: datetime
     read_at: datetime
     problems: Mapping[str, Problem]
 
 
-def describe(plan: AnalysisPlan, evidence: Evidence, reading: Reading) -> Comparison:
+def describe(planned: Planned, evidence: Evidence, reading: Reading) -> Comparison:
     """What the evidence says after a reading."""
-    said = assess(plan, evidence)
-    broken = [f"{name}: {p.message}" for name, p in reading.problems.items() if isinstance(p, SourceError)]
-    empty = [f"{name}: {p.message}" for name, p in reading.problems.items() if isinstance(p, NoData)]
+    said = assess(planned.plan, evidence)
+    shown = [metric for metric in said.metrics if metric.name not in planned.contests]
+    problems = {name: p for name, p in reading.problems.items() if name not in planned.contests}
+    broken = [f"{name}: {p.message}" for name, p in problems.items() if isinstance(p, SourceError)]
+    empty = [f"{name}: {p.message}" for name, p in problems.items() if isinstance(p, NoData)]
     return Comparison(
-        trial=reading.trial,
+        trial=reading.sampling.trial,
+        arm=reading.sampling.arm,
+        against=reading.sampling.against,
         verdict=said.verdict,
         through=reading.through,
         read_at=reading.read_at,
         harm=str(said.harm),
         harm_reason=said.reason,
         samples=_samples(said),
-        metrics=tuple(_metric(metric, reading.problems.get(metric.name)) for metric in said.metrics),
+        metrics=tuple(_metric(metric, reading.problems.get(metric.name)) for metric in shown),
         outlook=said.reason,
         state=evidence,
         unreadable="; ".join(broken[:2]),
         mismatch=_mismatch(said.sample_ratio),
         nothing_matched="; ".join(empty[:2]),
+        better=_better(planned, said),
     )
+
+
+def _better(planned: Planned, said: Assessment) -> Better | None:
+    """Whether it is better by any Required metric: the mean of these e-values is an e-value again.
+
+    Vovk and Wang, "E-values: calibration, combination and applications" (Annals of Statistics 2021): no correction
+    for the number of metrics is needed. That for the number of challengers is in the plan's threshold.
+    """
+    evidence = [metric.promote.log_e for metric in said.metrics if metric.name in planned.contests]
+    if not evidence:
+        return None
+    joint = SideEvidence(_log_mean(evidence), planned.plan.promote_threshold)
+    return Better(joint.log_e, joint.reached, str(joint))
+
+
+def _log_mean(logs: Sequence[float]) -> float:
+    top = max(logs)
+    return top + math.log(math.fsum(math.exp(each - top) for each in logs) / len(logs))
 
 
 def _samples(said: Assessment) -> int:

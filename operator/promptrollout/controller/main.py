@@ -244,9 +244,10 @@ class Operator:
         entries = self._reconciler.memory.entries.values()
         now = datetime.now(UTC)
         ages = (
-            (now - entry.comparison.through).total_seconds()
+            (now - said.through).total_seconds()
             for entry in entries
-            if entry.comparison is not None and entry.seen.status.get("candidate")
+            if entry.seen.status.get("candidate")
+            for said in entry.comparisons.values()
         )
         return Gauges(
             phases=Counter(str(entry.seen.status.get("phase", "Pending")) for entry in entries),

@@ -39,7 +39,7 @@ class Entry:
         children: None until they have been read, or when one of them changed behind our back.
         written: (sequence, moment) of the last payload known to be in the ConfigMap.
         pods: what was last seen of the pods.
-        comparison: the analysis' last word.
+        comparisons: the analysis' last word on each pair of arms, all of one trial.
     """
 
     seen: RolloutObject
@@ -47,7 +47,12 @@ class Entry:
     children: Children | None = None
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
-    comparison: Comparison | None = None
+    comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+
+    def compared(self, said: Comparison) -> None:
+        """Keep this word; those on other trials are of no use any more."""
+        kept = {pair: old for pair, old in self.comparisons.items() if old.trial == said.trial}
+        self.comparisons = {**kept, (said.arm, said.against): said}
 
 
 @dataclass(slots=True)

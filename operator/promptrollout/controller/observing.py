@@ -57,7 +57,8 @@ def observe(
         blocked=_blocked(entry, children, status),
         written=entry.written,
         pods=entry.pods,
-        comparison=entry.comparison,
+        arms={name: revision.short for name, revision in parsed.arms.items()},
+        comparisons=tuple(entry.comparisons.values()),
         command=Command.parse(command) if command else None,
     )
 
@@ -78,13 +79,21 @@ def _too_large(
     """Old and new must fit into one ConfigMap together, or the new one cannot be delivered at all."""
     if parsed.spec is None or parsed.wanted is None or status.stable is None:
         return ()
-    stable, wanted = status.stable.revision, parsed.wanted.short
-    if stable == wanted or stable not in children.documents:
+    stable, wanted = status.stable.revision, {each.short: each.document for each in parsed.revisions}
+    documents = {**children.documents, **wanted}
+    arms = [ArmWeight(short, short, 0) for short in wanted if short != stable]
+    if not arms or stable not in documents:
         return ()
-    arms = (ArmWeight("candidate", wanted, 0), ArmWeight("stable", stable, WHOLE))
-    payload = Payload(str(entry.seen.key), 1, 1, parsed.spec.assignment.unit, "0" * 16, arms)
+    payload = Payload(
+        str(entry.seen.key),
+        1,
+        1,
+        parsed.spec.assignment.unit,
+        "0" * 16,
+        (*arms, ArmWeight("stable", stable, WHOLE)),
+    )
     try:
-        render(payload, {**children.documents, wanted: parsed.wanted.document})
+        render(payload, documents)
     except PayloadTooLargeError as error:
         return (Problem("spec.prompt", f"old and new together are {error}", "shorten the prompt"),)
     return ()
@@ -102,7 +111,7 @@ def _blocked(entry: Entry, children: Children, status: RolloutStatus) -> str:
     live = {arm.revision for arm in status.delivered.arms} | {pin.revision for pin in status.delivered.pins}
     known = set(children.documents)
     if entry.parsed and entry.parsed.wanted:
-        known.add(entry.parsed.wanted.short)
+        known |= {revision.short for revision in entry.parsed.revisions}
     lost = sorted(live - known)
     if not lost:
         return ""

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 
 from promptrollout.api.problem import Problem
+from promptrollout.api.prompt import Prompt
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.revision import Revision, SealError, check_variables, seal
-
-_ROOT = "spec.prompt.inline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +18,16 @@ class Wanted:
 
 def wanted_prompt(spec: RolloutSpec) -> Wanted:
     """Seal the prompt and check its variables."""
-    prompt = spec.prompt.inline
+    return sealed_prompt(spec.prompt, "spec.prompt")
+
+
+def sealed_prompt(source: Prompt, path: str) -> Wanted:
+    """Seal a prompt that stands in the spec at `path`, and check its variables."""
+    prompt, root = source.inline, f"{path}.inline"
     if prompt is None:
-        return Wanted(problems=(Problem("spec.prompt", "names no prompt", "write it under inline"),))
+        return Wanted(problems=(Problem(path, "names no prompt", "write it under inline"),))
     problems = tuple(
-        Problem(f"{_ROOT}.{found.field_path}".rstrip("."), found.message, "correct the text or the list")
+        Problem(f"{root}.{found.field_path}".rstrip("."), found.message, "correct the text or the list")
         for found in check_variables(prompt)
     )
     if problems:
@@ -31,5 +35,5 @@ def wanted_prompt(spec: RolloutSpec) -> Wanted:
     try:
         return Wanted(seal(prompt))
     except SealError as error:
-        path = f"{_ROOT}.{error.field_path}".rstrip(".")
-        return Wanted(problems=(Problem(path, error.message, "correct the prompt"),))
+        at = f"{root}.{error.field_path}".rstrip(".")
+        return Wanted(problems=(Problem(at, error.message, "correct the prompt"),))

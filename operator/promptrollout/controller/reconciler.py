@@ -16,10 +16,10 @@ from promptrollout.controller.applying import Applier
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
 from promptrollout.controller.parsed import Parsed, parse
-from promptrollout.controller.sampler import Sampler
+from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
-from promptrollout.rollout import Comparison, Decision, PodsSeen, decide
+from promptrollout.rollout import Comparison, Decision, PodsSeen, checkpoint_of, decide
 from promptrollout.rollout.payload import config_map_name, payload_of
 from promptrollout.sources.protocol import MetricSource
 
@@ -102,7 +102,7 @@ class Reconciler:
 
     def _compared(self, key: ObjectKey, comparison: Comparison) -> None:
         if entry := self.memory.entries.get(key):
-            entry.comparison = comparison
+            entry.compared(comparison)
             self._enqueue(key)
 
     def _acknowledged(self, key: ObjectKey, pods: PodsSeen) -> None:
@@ -177,12 +177,8 @@ class Reconciler:
         """Have the sampler and the pods' words follow what was decided."""
         key, spec = entry.seen.key, parsed.spec
         if decision.sampling and spec and parsed.planned:
-            analysis = decision.status.analysis
-            through = analysis.checkpoint_through if analysis else None
-            checkpoint = (
-                (analysis.checkpoint, through) if analysis and analysis.checkpoint and through else None
-            )
-            self.sampler.follow(key, spec.analysis.source, decision.sampling, parsed.planned, checkpoint)
+            followed = [Followed(each, checkpoint_of(decision.status, each)) for each in decision.sampling]
+            self.sampler.follow(key, spec.analysis.source, followed, parsed.planned)
         elif decision.status.candidate is None:
             self.sampler.leave(key)
         if not decision.awaiting_pods:

@@ -6,6 +6,7 @@ brought up to date by itself, from its checkpoint on; then it joins the others.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +22,17 @@ from promptrollout.sources.protocol import MetricSource, Sample, SourceError, Su
 HISTORY_SECONDS = 24 * 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A pair to compare, and where its comparison can go on: the evidence so far, and up to when it was read."""
+
+    sampling: Sampling
+    checkpoint: tuple[Mapping[str, object], datetime] | None = None
+
+
 @dataclass(slots=True)
 class Session:
-    """One trial's comparison, as far as it has come."""
+    """The comparison of one pair of a trial, as far as it has come."""
 
     key: ObjectKey
     source: str
@@ -32,11 +41,6 @@ class Session:
     evidence: Evidence | None
     through: float
     not_before: float = 0.0
-
-    @property
-    def trial(self) -> tuple[str, int]:
-        """Which trial it is: candidate and attempt."""
-        return self.sampling.candidate, self.sampling.attempt
 
     @property
     def interval(self) -> float:
@@ -54,6 +58,8 @@ class Session:
             weight=self.sampling.weight,
             queries=self.planned.queries,
             since=self.sampling.since.timestamp(),
+            arm=self.sampling.arm,
+            against=self.sampling.against,
         )
 
 
@@ -77,7 +83,8 @@ class Sampler:
         self._news = news
         self._clock = clock
         self._settle = settle
-        self._sessions: dict[ObjectKey, Session] = {}
+        #: By rollout, and by arm and what it is compared with.
+        self._sessions: dict[ObjectKey, dict[tuple[str, str], Session]] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -85,26 +92,33 @@ class Sampler:
         """How many trials are being compared."""
         return len(self._sessions)
 
-    def follow(
-        self,
-        key: ObjectKey,
-        source: str,
-        sampling: Sampling,
-        planned: Planned,
-        checkpoint: tuple[Mapping[str, object], datetime] | None,
-    ) -> None:
-        """Compare this trial from now on; one that is being compared already goes on with the new weight or plan."""
-        old = self._sessions.get(key)
-        if old is not None and _same_trial(old.sampling, sampling):
+    def follow(self, key: ObjectKey, source: str, pairs: Iterable[Followed], planned: Planned) -> None:
+        """Compare these pairs of a trial from now on, and no others of it.
+
+        One that is being compared already goes on with the new weight or plan.
+        """
+        running = self._sessions.get(key, {})
+        self._sessions[key] = {
+            (pair.sampling.arm, pair.sampling.against): self._session(
+                running.get((pair.sampling.arm, pair.sampling.against)), (key, source), pair, planned
+            )
+            for pair in pairs
+        }
+
+    def _session(
+        self, old: Session | None, where: tuple[ObjectKey, str], pair: Followed, planned: Planned
+    ) -> Session:
+        (key, source), sampling, checkpoint = where, pair.sampling, pair.checkpoint
+        if old is not None and _same_pair(old.sampling, sampling):
             if old.planned != planned:
                 old.evidence = _under(planned.plan, old.evidence)
             old.source, old.sampling, old.planned = source, sampling, planned
-            return
+            return old
         evidence = Evidence.from_checkpoint(planned.plan, checkpoint[0]) if checkpoint else None
         interval = sampling.interval.total_seconds()
         begin = checkpoint[1].timestamp() if checkpoint else _floor(sampling.since.timestamp(), interval)
-        self._sessions[key] = Session(key, source, sampling, planned, evidence, begin)
         self._changed.set()
+        return Session(key, source, sampling, planned, evidence, begin)
 
     def leave(self, key: ObjectKey) -> None:
         """The trial is over."""
@@ -115,11 +129,12 @@ class Sampler:
         while True:
             self._changed.clear()
             now = self._clock().timestamp()
-            due = [s for s in self._sessions.values() if self._due(s) <= now]
+            running = [s for pairs in self._sessions.values() for s in pairs.values()]
+            due = [s for s in running if self._due(s) <= now]
             if due:
                 await self._tick(due)
                 continue
-            wait = min((self._due(s) - now for s in self._sessions.values()), default=None)
+            wait = min((self._due(s) - now for s in running), default=None)
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
@@ -131,11 +146,18 @@ class Sampler:
 
     async def _tick(self, due: Iterable[Session]) -> None:
         now = self._clock().timestamp() - self._settle
-        groups: dict[tuple[str, float, float], list[Session]] = {}
+        groups: dict[tuple[str, float, float, int], list[Session]] = {}
+        turns: Counter[ObjectKey] = Counter()
         for session in due:
-            groups.setdefault((session.source, session.through, session.interval), []).append(session)
+            # A source is asked of one pair of a rollout at a time.
+            group = (session.source, session.through, session.interval, turns[session.key])
+            turns[session.key] += 1
+            groups.setdefault(group, []).append(session)
         await asyncio.gather(
-            *(self._read(some, start, _floor(now, interval)) for (_, start, interval), some in groups.items())
+            *(
+                self._read(some, start, _floor(now, interval))
+                for (_, start, interval, _), some in groups.items()
+            )
         )
 
     async def _read(self, sessions: list[Session], start: float, end: float) -> None:
@@ -149,7 +171,7 @@ class Sampler:
             return
         samples = await source.sample([s.subject for s in ready], start, end, ready[0].interval)
         read_at = self._clock()
-        left = [(s, s.evidence) for s in ready if self._sessions.get(s.key) is s]
+        left = [(s, s.evidence) for s in ready if self._is_running(s)]
         batch = [FoldItem(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
@@ -159,10 +181,14 @@ class Sampler:
                 session.through = end
             self._tell(session, evidence, sample, read_at)
 
+    def _is_running(self, session: Session) -> bool:
+        pair = (session.sampling.arm, session.sampling.against)
+        return self._sessions.get(session.key, {}).get(pair) is session
+
     def _tell(self, session: Session, evidence: Evidence, sample: Sample, read_at: datetime) -> None:
         through = datetime.fromtimestamp(session.through, UTC)
-        reading = Reading(session.trial, through, read_at, sample.problems)
-        self._news(session.key, describe(session.planned.plan, evidence, reading))
+        reading = Reading(session.sampling, through, read_at, sample.problems)
+        self._news(session.key, describe(session.planned, evidence, reading))
 
     async def _seed(self, session: Session, source: MetricSource) -> bool:
         """Stable's own past before the trial: a guess of its rates, and how its requests resemble each other.
@@ -183,11 +209,11 @@ class Sampler:
         return True
 
 
-def _same_trial(one: Sampling, other: Sampling) -> bool:
-    return (one.candidate, one.stable, one.attempt, one.interval) == (
+def _same_pair(one: Sampling, other: Sampling) -> bool:
+    return (one.trial, one.candidate, one.stable, one.interval) == (
+        other.trial,
         other.candidate,
         other.stable,
-        other.attempt,
         other.interval,
     )
 

@@ -7,11 +7,20 @@
 - `summary`: phase, message and conditions, derived once at the end.
 """
 
+from promptrollout.rollout.comparing import checkpoint_of
 from promptrollout.rollout.decide import decide
 from promptrollout.rollout.decision import Decision, Note, Sampling
-from promptrollout.rollout.observations import Command, Comparison, LoadedPayload, Observations, PodsSeen
+from promptrollout.rollout.observations import (
+    Better,
+    Command,
+    Comparison,
+    LoadedPayload,
+    Observations,
+    PodsSeen,
+)
 
 __all__ = [
+    "Better",
     "Command",
     "Comparison",
     "Decision",
@@ -20,5 +29,6 @@ __all__ = [
     "Observations",
     "PodsSeen",
     "Sampling",
+    "checkpoint_of",
     "decide",
 ]

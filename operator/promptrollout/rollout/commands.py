@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 
 from promptrollout.api.status import CommandResult, Outcome
 from promptrollout.rollout.comparing import metrics_problem
+from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import expose_anew
 from promptrollout.rollout.ending import promote, roll_back
-from promptrollout.rollout.following import start_trial
+from promptrollout.rollout.following import goal_of, named, start_trial
 from promptrollout.rollout.standing import (
     COMMAND,
     INCONCLUSIVE,
@@ -16,7 +17,7 @@ from promptrollout.rollout.standing import (
     release_clock,
     unpause,
 )
-from promptrollout.rollout.strategies import Advance
+from promptrollout.rollout.strategies import Advance, Finish, Refuse, Split
 from promptrollout.rollout.trial import advance, follow_edit, view_of
 from promptrollout.rollout.turn import Turn
 
@@ -55,7 +56,7 @@ def _unknown(turn: Turn) -> str:
 def _need_candidate(turn: Turn) -> str:
     if turn.status.candidate is None:
         raise RefusedError("there is no candidate on trial")
-    return turn.status.candidate.revision
+    return named(turn.status.candidate)
 
 
 def _need_spec(turn: Turn) -> None:
@@ -70,7 +71,7 @@ def _pause(turn: Turn) -> str:
     if turn.status.pause and turn.status.pause.reason == COMMAND:
         raise RefusedError("it is paused already")
     pause(turn, COMMAND, "paused by command; say resume, promote, promote-full or abort")
-    return f"revision {revision} stays at its weight; harm still rolls it back"
+    return f"{revision} stays at its weight; harm still rolls it back"
 
 
 def _resume(turn: Turn) -> str:
@@ -98,7 +99,7 @@ def _resume(turn: Turn) -> str:
 def _abort(turn: Turn) -> str:
     revision = _need_candidate(turn)
     roll_back(turn, "Aborted", "aborted by command", Outcome.ABORTED)
-    return f"revision {revision} is rolled back; it stays so until the spec changes or someone says retry"
+    return f"{revision} is rolled back; it stays so until the spec changes or someone says retry"
 
 
 def _retry(turn: Turn) -> str:
@@ -107,10 +108,11 @@ def _retry(turn: Turn) -> str:
     if rejected is None or turn.began.rejected is None:
         # What is rolled back in this very turn, nobody can have meant.
         raise RefusedError("nothing was rolled back or aborted")
-    if rejected.revision != turn.seen.wanted:
-        raise RefusedError(f"the spec no longer wants revision {rejected.revision}")
-    start_trial(turn, rejected.revision, rejected.attempt + 1)
-    return f"revision {rejected.revision} starts again at step 1, attempt {rejected.attempt + 1}"
+    goal = goal_of(turn)
+    if goal is None or rejected.revision != goal.id:
+        raise RefusedError(f"the spec no longer wants {named(rejected)}")
+    start_trial(turn, goal, rejected.attempt + 1)
+    return f"{named(rejected)} starts again at step 1, attempt {rejected.attempt + 1}"
 
 
 def _promote(turn: Turn) -> str:
@@ -123,17 +125,30 @@ def _promote(turn: Turn) -> str:
         raise RefusedError("the pods have not loaded the last change yet; try again when they have")
     follow_edit(turn, strategy)
     move = strategy.forced(view_of(turn))
-    if isinstance(move, Advance):
+    if isinstance(move, Refuse):
+        raise RefusedError(move.message)
+    if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
         return f"step {move.step}/{strategy.steps}"
-    promote(turn, "Command", "promoted by command from the last step")
+    promote(turn, "Command", "promoted by command from the last step", move.arm)
     return "promoted"
 
 
 def _promote_full(turn: Turn) -> str:
-    revision = _need_candidate(turn)
-    promote(turn, "Command", "promoted in full by command")
-    return f"revision {revision} is stable now"
+    _need_candidate(turn)
+    live = in_trial(turn.status)
+    name = live[0].name if len(live) == 1 else _which(turn)
+    promote(turn, "Command", "promoted in full by command", name)
+    return f"revision {next(arm.revision for arm in live if arm.name == name)} is stable now"
+
+
+def _which(turn: Turn) -> str:
+    """Of several arms, the one that a person must mean: only the strategy can say."""
+    _need_spec(turn)
+    move = turn.strategy.forced(view_of(turn)) if turn.strategy else Refuse("the spec names no strategy")
+    if isinstance(move, Finish):
+        return move.arm
+    raise RefusedError(move.message if isinstance(move, Refuse) else "the arms have no weight yet")
 
 
 _VERBS: Mapping[str, Callable[[Turn], str]] = {

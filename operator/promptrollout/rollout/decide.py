@@ -5,11 +5,12 @@ from datetime import datetime
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
 from promptrollout.rollout.commands import obey
-from promptrollout.rollout.decision import Decision, Sampling
-from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, observe_delivery
+from promptrollout.rollout.contest import samplings
+from promptrollout.rollout.decision import Decision
+from promptrollout.rollout.delivering import observe_delivery
 from promptrollout.rollout.following import follow_prompt
 from promptrollout.rollout.observations import Observations
-from promptrollout.rollout.settling import LOOK_AGAIN, settle
+from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
 from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
 from promptrollout.rollout.trial import heed_analysis, run_trial
@@ -32,6 +33,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     if spec is not None and not seen.problems and not seen.blocked:
         follow_prompt(turn)
         run_trial(turn)
+    end_drain(turn)
     if turn.status.candidate is None:
         settle(turn)
     if seen.blocked:
@@ -40,27 +42,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     return Decision(
         status=final,
         notes=tuple(turn.notes),
-        sampling=_sampling(turn),
+        sampling=samplings(turn),
         awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,
         wake_at=turn.wake_at,
-    )
-
-
-def _sampling(turn: Turn) -> Sampling | None:
-    candidate, stable, spec = turn.status.candidate, turn.status.stable, turn.spec
-    delivered, loaded_at = turn.status.delivered, acknowledged_at(turn)
-    if candidate is None or stable is None or spec is None or delivered is None:
-        return None
-    weight = candidate_weight(delivered)
-    if weight == 0 or not spec.analysis.metrics:
-        return None
-    return Sampling(
-        candidate=candidate.revision,
-        stable=stable.revision,
-        attempt=candidate.attempt,
-        exposure=delivered.exposure,
-        weight=weight,
-        since=loaded_at or delivered.changed_at,
-        interval=turn.span(spec.analysis.interval),
-        warm_up=turn.span(spec.analysis.warm_up),
     )

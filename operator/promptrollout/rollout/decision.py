@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from promptrollout.api.status import RolloutStatus
+from promptrollout.rollout.observations import CANDIDATE, STABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +19,27 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What is to be compared from now on: the shell asks the metric source for it at each interval."""
+    """A pair to be compared from now on: the shell asks the metric source for it at each interval.
 
+    Attributes:
+        trial: what is on trial, and which attempt.
+        candidate: the revision that is judged.
+        stable: the revision that it is compared with.
+        weight: the candidate's share of what both get, in 1/10,000.
+        arm: the candidate's arm.
+        against: the other one's arm.
+    """
+
+    trial: tuple[str, int]
     candidate: str
     stable: str
-    attempt: int
     exposure: int
     weight: int
     since: datetime
     interval: timedelta
     warm_up: timedelta
+    arm: str = CANDIDATE
+    against: str = STABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +49,13 @@ class Decision:
     Attributes:
         status: written first; the payload is a pure function of it.
         notes: events, in order.
-        sampling: None while there is nothing to compare.
+        sampling: the pairs to compare; none while there is nothing to compare.
         awaiting_pods: whether pods have yet to load the payload.
         wake_at: the latest moment at which to decide again if nothing happens before; None: no need.
     """
 
     status: RolloutStatus
     notes: tuple[Note, ...] = ()
-    sampling: Sampling | None = None
+    sampling: tuple[Sampling, ...] = ()
     awaiting_pods: bool = False
     wake_at: datetime | None = None

@@ -1,13 +1,14 @@
 """What pods are told to serve, and whether they have loaded it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from promptrollout.api.quantities import WHOLE, parse_weight
 from promptrollout.api.spec import Acknowledge, AcknowledgeMode
-from promptrollout.api.status import Acknowledged, Arm, Delivered, Pin
-from promptrollout.rollout.turn import Turn, to_milliseconds
+from promptrollout.api.status import Acknowledged, Arm, Candidate, Delivered, Pin
+from promptrollout.rollout.observations import STABLE
+from promptrollout.rollout.turn import Turn, challengers, to_milliseconds
 
 #: How many pod names a status lists.
 _NAMED = 10
@@ -18,10 +19,22 @@ def salt_for(uid: str, stable: str, candidate: str) -> str:
     return hashlib.sha256(f"{uid}\x1f{stable}\x1f{candidate}".encode()).hexdigest()[:16]
 
 
-def arms_of(stable: str, candidate: str = "", weight: int = 0) -> list[Arm]:
-    """Candidate first, stable last: so that a ramp only ever moves units from stable to candidate."""
-    arms = [Arm(name="candidate", revision=candidate, weight=weight)] if candidate else []
-    return [*arms, Arm(name="stable", revision=stable, weight=WHOLE - weight)]
+def arms_of(
+    stable: str, candidate: Candidate | None = None, weights: Mapping[str, int] | None = None
+) -> list[Arm]:
+    """Challengers first, in their order, stable last: so that weights only ever move units from and to stable.
+
+    An arm that was dropped keeps its place and its weight, and serves stable: the units of the others do not move.
+    """
+    arms = [
+        Arm(
+            name=each.name,
+            revision=stable if each.dropped else each.revision,
+            weight=(weights or {}).get(each.name, 0),
+        )
+        for each in (challengers(candidate) if candidate else ())
+    ]
+    return [*arms, Arm(name=STABLE, revision=stable, weight=WHOLE - sum(arm.weight for arm in arms))]
 
 
 def serve(turn: Turn, arms: list[Arm], salt: str | None = None, pins: Sequence[Pin] = ()) -> None:
@@ -64,8 +77,11 @@ def _again(turn: Turn, delivered: Delivered, sequence: int, exposure: int) -> De
 
 
 def candidate_weight(delivered: Delivered | None) -> int:
-    """The weight (1/10,000) of the arm `candidate`; 0 if there is none."""
-    return next((a.weight for a in delivered.arms if a.name == "candidate"), 0) if delivered else 0
+    """The weight (1/10,000) of all that is on trial; 0 if nothing is."""
+    if delivered is None:
+        return 0
+    stable = delivered.arms[-1].revision
+    return sum(arm.weight for arm in delivered.arms if arm.revision != stable)
 
 
 def acknowledged_at(turn: Turn) -> datetime | None:

@@ -1,45 +1,53 @@
-"""The two ends of a trial: promoted, or rolled back."""
+"""The ends of a trial: promoted, or rolled back; and of one arm of several: dropped."""
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import OnRollback
-from promptrollout.api.status import Outcome, Pin, RevisionRef, Rollback
+from promptrollout.api.status import Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
+from promptrollout.rollout.comparing import forget_checkpoints
+from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, serve
-from promptrollout.rollout.following import remember
+from promptrollout.rollout.following import named, remember
+from promptrollout.rollout.observations import CANDIDATE, Comparison
 from promptrollout.rollout.turn import Turn
 
 
-def promote(turn: Turn, reason: str, message: str) -> None:
-    """The candidate becomes stable, and all get it."""
-    candidate = turn.status.candidate
-    if candidate is None:
+def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None:
+    """The candidate (of several: this arm) becomes stable, and all get it."""
+    candidate, stable = turn.status.candidate, turn.status.stable
+    winner = next((each for each in in_trial(turn.status) if each.name == arm), None)
+    if candidate is None or stable is None or winner is None:
         return
-    remember(turn, candidate, Outcome.PROMOTED, reason)
-    analysis = turn.status.analysis
+    remember(turn, [each for each in in_trial(turn.status) if each is not winner], Outcome.SUPERSEDED, reason)
+    remember(turn, [winner], Outcome.PROMOTED, reason)
+    forget_checkpoints(turn)
+    conclusion = Conclusion(
+        trial=candidate.revision, wanted=stable.revision, winner=winner.revision, arm=arm, at=turn.now
+    )
     turn.set(
-        stable=RevisionRef(revision=candidate.revision, since=turn.now),
+        stable=RevisionRef(revision=winner.revision, since=turn.now),
         candidate=None,
         pause=None,
-        analysis=analysis.but(checkpoint=None) if analysis else None,
+        concluded=conclusion if candidate.arms else None,
     )
-    serve(turn, arms_of(candidate.revision))
-    turn.note("Promoted", f"revision {candidate.revision} is promoted: {message}")
+    serve(turn, arms_of(winner.revision), pins=_running_pins(turn))
+    turn.note("Promoted", f"revision {winner.revision} is promoted: {message}")
 
 
 def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.ROLLED_BACK) -> None:
-    """Weight 0 in one write; the revision stays rejected until the spec changes or someone says retry."""
+    """Weight 0 in one write; what was tried stays rejected until the spec changes or someone says retry."""
     candidate, stable = turn.status.candidate, turn.status.stable
     if candidate is None or stable is None:
         return
-    remember(turn, candidate, outcome, reason)
-    comparison = turn.comparison
-    harmed = comparison if reason == "Harmed" else None
+    live, what = in_trial(turn.status), named(candidate)
+    remember(turn, live, outcome, reason)
+    harmed = turn.comparison if reason == "Harmed" else None
+    forget_checkpoints(turn)
     turn.set(
         candidate=None,
         rejected=candidate,
         pause=None,
-        analysis=turn.status.analysis.but(checkpoint=None) if turn.status.analysis else None,
         rollback=Rollback(
-            revision=candidate.revision,
+            revision=",".join(arm.revision for arm in live),
             reason=reason,
             message=message,
             window_end=harmed.through if harmed else None,
@@ -48,12 +56,37 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
             evidence=harmed.evidence if harmed else "",
         ),
     )
-    serve(turn, arms_of(stable.revision), pins=_pins(turn, candidate.revision))
-    turn.warn("RolledBack", f"revision {candidate.revision} is rolled back: {message}")
+    serve(turn, arms_of(stable.revision), pins=[*_running_pins(turn), *_pins(turn, live)])
+    turn.warn("RolledBack", f"{what} is rolled back: {message}")
 
 
-def _pins(turn: Turn, revision: str) -> list[Pin]:
+def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
+    """Of several, take out this arm alone: stable serves its units, and no other unit moves."""
+    candidate, stable, delivered = turn.status.candidate, turn.status.stable, turn.status.delivered
+    arm = next((each for each in in_trial(turn.status) if each.name == said.arm), None)
+    if candidate is None or stable is None or delivered is None or arm is None:
+        return
+    remember(turn, [arm], Outcome.ROLLED_BACK, reason)
+    arms = [each.but(dropped=reason) if each.name == arm.name else each for each in candidate.arms]
+    changed = candidate.but(arms=arms)
+    turn.set(candidate=changed)
+    weights = {each.name: each.weight for each in delivered.arms}
+    pins = [*_running_pins(turn), *_pins(turn, [arm])]
+    serve(turn, arms_of(stable.revision, changed, weights), pins=pins)
+    turn.warn(
+        "ArmDropped",
+        f"arm {arm.name} (revision {arm.revision}) is dropped, stable serves its units: {message}",
+    )
+
+
+def _running_pins(turn: Turn) -> list[Pin]:
+    """Conversations that are being drained keep their time."""
+    return list(turn.status.delivered.pins) if turn.status.delivered else []
+
+
+def _pins(turn: Turn, arms: list[Challenger]) -> list[Pin]:
     """With Drain, conversations that began with the candidate may end with it, for a bounded time."""
     if turn.spec is None or turn.spec.assignment.on_rollback is OnRollback.MIGRATE:
         return []
-    return [Pin(revision=revision, until=turn.now + parse_duration(turn.spec.assignment.drain_timeout))]
+    until = turn.now + parse_duration(turn.spec.assignment.drain_timeout)
+    return [Pin(revision=arm.revision, until=until) for arm in arms]

@@ -1,54 +1,92 @@
 """Following the wanted prompt: a first one, a new one, the old one again."""
 
-from promptrollout.api.status import Candidate, HistoryEntry, Outcome, Progress, RevisionRef
+from collections.abc import Sequence
+
+from promptrollout.api.status import Candidate, Challenger, HistoryEntry, Outcome, Progress, RevisionRef
+from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, salt_for, serve
+from promptrollout.rollout.strategies import Goal
 from promptrollout.rollout.turn import Turn
 
 
 def follow_prompt(turn: Turn) -> None:
     """Make status want what spec wants; a revision that was rejected is not tried again by itself."""
-    status, wanted = turn.status, turn.seen.wanted
-    if status.stable is None:
+    if turn.status.stable is None:
         _first(turn)
-    elif status.candidate and status.candidate.revision == wanted:
         return
-    elif status.stable.revision == wanted:
+    if turn.status.concluded and turn.status.concluded.wanted != turn.seen.wanted:
+        turn.set(concluded=None)
+    goal, status = goal_of(turn), turn.status
+    if goal is None:
         _back_to_stable(turn)
-    elif status.rejected is None or status.rejected.revision != wanted:
-        _supersede(turn)
-        start_trial(turn, wanted)
+    elif status.candidate and status.candidate.revision == goal.id:
+        return
+    elif status.rejected is None or status.rejected.revision != goal.id:
+        _supersede(turn, goal)
+        start_trial(turn, goal)
 
 
-def start_trial(turn: Turn, revision: str, attempt: int = 1) -> None:
-    """Deliver this revision beside stable, at weight 0; evidence starts anew."""
+def goal_of(turn: Turn) -> Goal | None:
+    """What the spec wants to be tried; None if stable is all it wants, or what it wants has been tried and concluded.
+
+    A conclusion holds as long as the spec wants the same prompt, and no other trial of it.
+    """
+    stable, strategy, wanted = turn.status.stable, turn.strategy, turn.seen.wanted
+    if stable is None or strategy is None:
+        return None
+    done = turn.status.concluded
+    if done and (done.winner, done.wanted) == (stable.revision, wanted):
+        same = strategy.goal(wanted, wanted, turn.seen.arms)
+        if same is None or same.id == done.trial:
+            return None
+    return strategy.goal(wanted, stable.revision, turn.seen.arms)
+
+
+def named(candidate: Candidate) -> str:
+    """What is on trial, in words."""
+    arms = ", ".join(f"{arm.name} ({arm.revision})" for arm in candidate.arms if not arm.dropped)
+    return f"the test of {arms}" if candidate.arms else f"revision {candidate.revision}"
+
+
+def start_trial(turn: Turn, goal: Goal, attempt: int = 1) -> None:
+    """Deliver what is to be tried beside stable, at weight 0; evidence starts anew."""
     stable, strategy = turn.status.stable, turn.strategy
     if stable is None or strategy is None:
         return
     progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
-    turn.set(
-        candidate=Candidate(revision=revision, attempt=attempt, started_at=turn.now, progress=progress),
-        rejected=None,
-        pause=None,
-        analysis=None,
+    candidate = Candidate(
+        revision=goal.id,
+        arms=[Challenger(name=name, revision=revision) for name, revision in goal.arms],
+        attempt=attempt,
+        started_at=turn.now,
+        progress=progress,
     )
-    serve(turn, arms_of(stable.revision, revision), salt_for(turn.seen.uid, stable.revision, revision))
+    turn.set(candidate=candidate, rejected=None, pause=None, analysis=None, concluded=None)
+    serve(turn, arms_of(stable.revision, candidate), salt_for(turn.seen.uid, stable.revision, goal.id))
     again = f", attempt {attempt}" if attempt > 1 else ""
     turn.note(
-        "CandidateDelivered", f"revision {revision} is delivered beside stable {stable.revision}{again}"
+        "CandidateDelivered",
+        f"{named(candidate)} is delivered beside stable {stable.revision}{again}",
     )
 
 
-def remember(turn: Turn, candidate: Candidate, outcome: Outcome, reason: str = "") -> None:
-    """Put a trial that is over at the head of the history."""
-    entry = HistoryEntry(
-        revision=candidate.revision,
-        outcome=outcome,
-        reason=reason,
-        started_at=candidate.started_at,
-        ended_at=turn.now,
-    )
-    limit = turn.spec.revision_history_limit if turn.spec else len(turn.status.history) + 1
-    turn.set(history=[entry, *turn.status.history][:limit])
+def remember(turn: Turn, arms: Sequence[Challenger], outcome: Outcome, reason: str = "") -> None:
+    """Put what was on trial, and is no more, at the head of the history."""
+    candidate = turn.status.candidate
+    if candidate is None:
+        return
+    entries = [
+        HistoryEntry(
+            revision=arm.revision,
+            outcome=outcome,
+            reason=reason,
+            started_at=candidate.started_at,
+            ended_at=turn.now,
+        )
+        for arm in arms
+    ]
+    history = [*entries, *turn.status.history]
+    turn.set(history=history[: turn.spec.revision_history_limit] if turn.spec else history)
 
 
 def _first(turn: Turn) -> None:
@@ -62,18 +100,22 @@ def _first(turn: Turn) -> None:
 
 
 def _back_to_stable(turn: Turn) -> None:
-    _supersede(turn)
+    stable = turn.status.stable
+    if stable is None:
+        return
+    _supersede(turn, None)
     if turn.status.rejected:
-        turn.note("RejectedRevisionGone", f"the spec wants stable {turn.seen.wanted} again")
+        turn.note("RejectedRevisionGone", f"the spec wants stable {stable.revision} again")
     turn.set(rejected=None, pause=None)
     # Conversations that are being drained keep their time.
-    serve(turn, arms_of(turn.seen.wanted), pins=turn.status.delivered.pins if turn.status.delivered else ())
+    serve(turn, arms_of(stable.revision), pins=turn.status.delivered.pins if turn.status.delivered else ())
 
 
-def _supersede(turn: Turn) -> None:
+def _supersede(turn: Turn, goal: Goal | None) -> None:
     candidate = turn.status.candidate
     if candidate is None:
         return
-    remember(turn, candidate, Outcome.SUPERSEDED, "SpecChanged")
+    remember(turn, in_trial(turn.status), Outcome.SUPERSEDED, "SpecChanged")
     turn.set(candidate=None, pause=None, analysis=None)
-    turn.note("Superseded", f"revision {candidate.revision} gives way to {turn.seen.wanted}")
+    gives_way_to = f"revision {turn.seen.wanted}" if goal is None or not goal.arms else "another test"
+    turn.note("Superseded", f"{named(candidate)} gives way to {gives_way_to}")

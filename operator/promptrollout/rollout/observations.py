@@ -43,12 +43,28 @@ class PodsSeen:
     unavailable: str = ""
 
 
+#: The names of the arms where there is one candidate; stable's is always this.
+CANDIDATE, STABLE = "candidate", "stable"
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """Evidence that an arm is better, not just not worse: its logarithm, whether it suffices, and in words."""
+
+    log_e: float
+    reached: bool
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The analysis' word on candidate and stable, up to the window that ended at `through`.
+    """The analysis' word on one arm and stable (or another arm), up to the window that ended at `through`.
 
     Attributes:
         trial: the candidate's revision and attempt that it speaks of.
+        arm: the arm that is judged.
+        against: the arm that it is compared with.
+        better: evidence that it is better; None where nobody asked.
         read_at: when that window's data had been read.
         harm: the combined evidence for harm against its threshold, as text; `harm_reason` with the numbers.
         samples: the candidate's answers so far.
@@ -74,6 +90,9 @@ class Comparison:
     mismatch: str = ""
     nothing_matched: str = ""
     evidence: str = ""
+    arm: str = CANDIDATE
+    against: str = STABLE
+    better: Better | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +107,8 @@ class Observations:
         blocked: why nothing can be delivered at all (a foreign ConfigMap, a lost revision); empty if it can.
         written: (sequence, moment) of the newest payload known to be in the ConfigMap.
         pods: which pods there are and what they have loaded; None if not looked at this time.
-        comparison: what the analysis says; None if there is no window yet.
+        arms: the revisions of the prompts that the strategy itself names, by arm, sealed.
+        comparisons: what the analysis says, of each arm; none if there is no window yet.
         command: the command annotation, if there is one.
     """
 
@@ -99,5 +119,6 @@ class Observations:
     blocked: str = ""
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
-    comparison: Comparison | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
     command: Command | None = None

@@ -11,8 +11,7 @@ LOOK_AGAIN = timedelta(seconds=30)
 
 
 def settle(turn: Turn) -> None:
-    """Follow the last delivery to its end; let drained pins go when their time is over."""
-    _end_drain(turn)
+    """Follow the last delivery to its end."""
     loaded_at = acknowledged_at(turn)
     if loaded_at is None:
         late = overdue(turn)
@@ -30,7 +29,8 @@ def settle(turn: Turn) -> None:
         turn.note("RollbackComplete", f"all pods are back at stable {span:.2f} s after the decision")
 
 
-def _end_drain(turn: Turn) -> None:
+def end_drain(turn: Turn) -> None:
+    """Let drained pins go when their time is over."""
     delivered = turn.status.delivered
     if delivered is None or not delivered.pins:
         return

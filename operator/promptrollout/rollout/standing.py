@@ -6,17 +6,21 @@ stands while anything stands, for whatever reason (`candidate.held`).
 
 from datetime import datetime, timedelta
 
-from promptrollout.api.status import Pause, Progress
+from promptrollout.api.status import ArmAnalysis, Pause, Progress
 from promptrollout.rollout.delivering import seconds
 from promptrollout.rollout.turn import Turn
 
 INCONCLUSIVE = "Inconclusive"
+#: A person's word is asked for, by the strategy: its message says which.
+DECISION = "AwaitingDecision"
 COMMAND = "Command"
 METRICS = "MetricsUnavailable"
 MISMATCH = "SampleRatioMismatch"
 
 #: Which pause may take the place of which: what a person asked for is never ended by something that mends itself.
-_RANK = {INCONCLUSIVE: 0, METRICS: 1, MISMATCH: 2, COMMAND: 3}
+_RANK = {INCONCLUSIVE: 0, DECISION: 0, METRICS: 1, MISMATCH: 2, COMMAND: 3}
+#: The pauses that are the strategy's own: it judges anew at each look whether there is still reason for them.
+REJUDGED = frozenset({INCONCLUSIVE, DECISION})
 
 
 def pause(turn: Turn, reason: str, message: str) -> None:
@@ -85,9 +89,16 @@ def forget_the_future(turn: Turn) -> None:
         blind, through = analysis.unavailable_since, analysis.through
         turn.set(
             analysis=analysis.but(
-                unavailable_since=blind and min(blind, now), through=through and min(through, now)
+                unavailable_since=blind and min(blind, now),
+                through=through and min(through, now),
+                arms=[_no_later(arm, now) for arm in analysis.arms],
             )
         )
+
+
+def _no_later(arm: ArmAnalysis, now: datetime) -> ArmAnalysis:
+    blind, through = arm.unavailable_since, arm.through
+    return arm.but(unavailable_since=blind and min(blind, now), through=through and min(through, now))
 
 
 def _put_off_deadline(turn: Turn, since: datetime, other: datetime | None) -> None:

@@ -2,8 +2,10 @@
 
 from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import AcknowledgeMode
-from promptrollout.api.status import Condition, ConditionStatus, Phase, RolloutStatus
+from promptrollout.api.status import Conclusion, Condition, ConditionStatus, Phase, RevisionRef, RolloutStatus
+from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
+from promptrollout.rollout.following import named
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
 
@@ -21,7 +23,7 @@ def summarise(turn: Turn) -> RolloutStatus:
         weight=format_weight(candidate_weight(status.delivered)) if candidate else "",
         verdict=status.analysis.verdict if status.analysis else "",
         stable_revision=status.stable.revision if status.stable else "",
-        candidate_revision=candidate.revision if candidate else "",
+        candidate_revision=",".join(arm.revision for arm in in_trial(status)),
     )
     turn.set(conditions=_conditions(turn, phase, message))
     return turn.status
@@ -56,12 +58,21 @@ def _message(turn: Turn, phase: Phase) -> str:
         back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
         waiting = f" ({turn.waiting})" if turn.waiting else ""
         return (
-            f"{back} revision {status.rejected.revision}: {status.rollback.message}{waiting}. "
+            f"{back} {named(status.rejected)}: {status.rollback.message}{waiting}. "
             "Change the prompt, or say retry"
         )
     if phase is Phase.HEALTHY and status.stable:
-        return f"revision {status.stable.revision} serves all"
+        return _serves_all(status.stable, status.concluded)
     return turn.waiting or "nothing is decided yet"
+
+
+def _serves_all(stable: RevisionRef, concluded: Conclusion | None) -> str:
+    if concluded is None or concluded.winner != stable.revision:
+        return f"revision {stable.revision} serves all"
+    return (
+        f"revision {stable.revision} (arm {concluded.arm}) won the test and serves all; "
+        "write its prompt into spec.prompt before the next change"
+    )
 
 
 def _invalid(turn: Turn) -> str:
@@ -78,7 +89,7 @@ def _kept(status: RolloutStatus) -> str:
         return ""
     rejected, rollback = status.rejected, status.rollback
     if rejected and rollback:
-        return f" Revision {rejected.revision} is rolled back ({rollback.message}); stable serves all."
+        return f" In the meantime {named(rejected)} is rolled back ({rollback.message}); stable serves all."
     return " What is delivered stays as it is."
 
 
@@ -143,7 +154,7 @@ def _metrics(turn: Turn) -> Facts:
         return None, "NotCompared", "there is nothing to compare now"
     if analysis.unavailable_since is not None:
         return False, "SourceError", analysis.unavailable
-    missing = turn.comparison.nothing_matched if turn.comparison else ""
+    missing = next((said.nothing_matched for said in turn.comparisons if said.nothing_matched), "")
     if missing:
         return False, "NoData", missing
     return True, "Read", "the metrics can be read"

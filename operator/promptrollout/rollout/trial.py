@@ -9,9 +9,10 @@ from promptrollout.api.status import Progress
 from promptrollout.rollout.comparing import (
     metrics_problem,
     reading_behind,
-    record_comparison,
-    refresh_checkpoint,
+    record_comparisons,
+    refresh_checkpoints,
 )
+from promptrollout.rollout.contest import arm_views, in_trial
 from promptrollout.rollout.delivering import (
     acknowledged_at,
     arms_of,
@@ -20,27 +21,38 @@ from promptrollout.rollout.delivering import (
     overdue,
     serve,
 )
-from promptrollout.rollout.ending import promote, roll_back
+from promptrollout.rollout.ending import drop, promote, roll_back
+from promptrollout.rollout.observations import STABLE
 from promptrollout.rollout.standing import (
+    DECISION,
     INCONCLUSIVE,
     METRICS,
     MISMATCH,
+    REJUDGED,
     elapsed,
     hold_clock,
     pause,
     release_clock,
     unpause,
 )
-from promptrollout.rollout.strategies import Advance, Finish, Move, Strategy, Undecided, View
+from promptrollout.rollout.strategies import Advance, Ask, Finish, Move, Split, Strategy, Undecided, View
 from promptrollout.rollout.turn import Turn
 
 
 def heed_analysis(turn: Turn) -> None:
-    """Take the numbers into the status; on harm roll back, whatever else is the matter (also with the spec)."""
-    record_comparison(turn)
-    seen = turn.comparison
-    if seen and seen.verdict is Verdict.Harmed:
-        roll_back(turn, "Harmed", seen.harm_reason or "the evidence says that it harms")
+    """Take the numbers into the status; on harm roll back, whatever else is the matter (also with the spec).
+
+    Of several arms the harmed one is dropped, and what is rolled back is the last.
+    """
+    record_comparisons(turn)
+    for said in turn.comparisons:
+        if said.against != STABLE or said.verdict is not Verdict.Harmed:
+            continue
+        why = said.harm_reason or "the evidence says that it harms"
+        if len(in_trial(turn.status)) > 1:
+            drop(turn, said, "Harmed", why)
+        else:
+            roll_back(turn, "Harmed", why)
 
 
 def run_trial(turn: Turn) -> None:
@@ -77,11 +89,13 @@ def view_of(turn: Turn) -> View:
         samples=seen.samples if seen else 0,
         compares=bool(spec.analysis.metrics),
         outlook=(seen.nothing_matched or outlook) if seen and verdict is Verdict.NoData else outlook,
+        arms=arm_views(turn),
+        now=turn.now,
     )
 
 
-def advance(turn: Turn, strategy: Strategy, to: Advance) -> None:
-    """Record the step and give the candidate its weight, in the same status."""
+def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
+    """Record the step and give the candidate (or each arm) its weight, in the same status."""
     unpause(turn)
     release_clock(turn)
     candidate, stable = turn.status.candidate, turn.status.stable
@@ -89,27 +103,34 @@ def advance(turn: Turn, strategy: Strategy, to: Advance) -> None:
         return
     progress = Progress(strategy=strategy.name, step=to.step, steps=strategy.steps, plan=strategy.digest())
     turn.set(candidate=candidate.but(progress=progress))
-    refresh_checkpoint(turn)
-    serve(turn, arms_of(stable.revision, candidate.revision, to.weight))
-    turn.wait(
-        f"step {to.step}/{strategy.steps} at {format_weight(to.weight)}: waiting for the pods to load it"
-    )
-    turn.note("StepStarted", f"step {to.step}/{strategy.steps}: candidate at {format_weight(to.weight)}")
+    refresh_checkpoints(turn)
+    pins = turn.status.delivered.pins if turn.status.delivered else ()
+    serve(turn, arms_of(stable.revision, candidate, to.weights), pins=pins)
+    step, weights = f"step {to.step}/{strategy.steps}", _weights(to)
+    turn.wait(f"{step} at {format_weight(sum(to.weights.values()))}: waiting for the pods to load it")
+    turn.note("StepStarted", f"{step}: {weights}")
+
+
+def _weights(to: Advance | Split) -> str:
+    return ", ".join(f"{name} at {format_weight(weight)}" for name, weight in to.weights.items())
 
 
 def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
     if isinstance(move, Undecided):
         _undecided(turn, strategy, move)
         return
-    if turn.status.pause and turn.status.pause.reason == INCONCLUSIVE:
+    if turn.status.pause and turn.status.pause.reason in REJUDGED and not isinstance(move, Ask):
         unpause(turn)
     # A step is never taken on what is known of the past only: first the windows since, then the step.
-    if isinstance(move, Advance | Finish) and (behind := reading_behind(turn)):
+    if isinstance(move, Advance | Split | Finish) and (behind := reading_behind(turn)):
         turn.wait(behind)
-    elif isinstance(move, Advance):
+    elif isinstance(move, Advance | Split):
         advance(turn, strategy, move)
     elif isinstance(move, Finish):
-        promote(turn, move.reason, move.message)
+        promote(turn, move.reason, move.message, move.arm)
+    elif isinstance(move, Ask):
+        pause(turn, DECISION, move.message)
+        turn.wait(move.message)
     else:
         turn.wait(move.message, turn.now + move.left if move.left and move.left > timedelta(0) else None)
 
@@ -123,17 +144,23 @@ def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
     elif choice is OnInconclusive.PROMOTE:
         forced = strategy.forced(view_of(turn))
         turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
-        if isinstance(forced, Advance):
+        if isinstance(forced, Advance | Split):
             advance(turn, strategy, forced)
+        elif isinstance(forced, Finish):
+            why = "not shown non-inferior, but analysis.onInconclusive is Promote"
+            promote(turn, INCONCLUSIVE, why, forced.arm)
         else:
-            promote(turn, INCONCLUSIVE, "not shown non-inferior, but analysis.onInconclusive is Promote")
+            _ask_about(turn, f"{move.message}; {forced.message}")
     else:
-        message = (
-            f"{move.message}. It goes on by itself when the evidence is enough; "
-            "or say promote, promote-full or abort"
-        )
-        pause(turn, INCONCLUSIVE, message)
-        turn.wait(message)
+        _ask_about(turn, move.message)
+
+
+def _ask_about(turn: Turn, what: str) -> None:
+    message = (
+        f"{what}. It goes on by itself when the evidence is enough; or say promote, promote-full or abort"
+    )
+    pause(turn, INCONCLUSIVE, message)
+    turn.wait(message)
 
 
 def follow_edit(turn: Turn, strategy: Strategy) -> None:
@@ -158,7 +185,9 @@ def _past_deadline(turn: Turn) -> bool:
     candidate, spec = turn.status.candidate, turn.spec
     if candidate is None or spec is None or turn.status.pause or candidate.progress.held_since:
         return False
-    deadline = candidate.started_at + turn.span(spec.progress_deadline) + timedelta(seconds=candidate.held)
+    runs = turn.strategy.runs if turn.strategy else timedelta(0)
+    allowed = turn.span(spec.progress_deadline) + runs + timedelta(seconds=candidate.held)
+    deadline = candidate.started_at + allowed
     if turn.now < deadline:
         turn.wake(deadline)
         return False
@@ -205,7 +234,7 @@ def _stands_still(turn: Turn, strategy: Strategy) -> bool:
         unpause(turn)
         turn.note("Resumed", "it no longer has to wait for metrics")
     paused = turn.status.pause
-    still = bool(problem) or (paused is not None and paused.reason != INCONCLUSIVE)
+    still = bool(problem) or (paused is not None and paused.reason not in REJUDGED)
     if still:
         hold_clock(turn)
         turn.wait(paused.message if paused else f"{_where(turn)}: held, {problem}")
@@ -216,8 +245,12 @@ def _stands_still(turn: Turn, strategy: Strategy) -> bool:
 
 def _mismatch(turn: Turn) -> str:
     """How the sample ratio differs from the weights of now; that of earlier weights is over."""
-    seen, loaded_at = turn.comparison, acknowledged_at(turn)
-    return seen.mismatch if seen and loaded_at and seen.through >= loaded_at else ""
+    loaded_at = acknowledged_at(turn)
+    if loaded_at is None:
+        return ""
+    return next(
+        (said.mismatch for said in turn.comparisons if said.mismatch and said.through >= loaded_at), ""
+    )
 
 
 def _blind_too_long(turn: Turn) -> bool:

@@ -6,15 +6,20 @@ from typing import Literal
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.api.status import Delivered, RolloutStatus
+from promptrollout.api.status import Candidate, Challenger, Delivered, RolloutStatus
 from promptrollout.rollout.decision import Note
-from promptrollout.rollout.observations import Comparison, Observations
+from promptrollout.rollout.observations import CANDIDATE, STABLE, Comparison, Observations
 from promptrollout.rollout.strategies import Strategy, strategy_of
 
 
 def to_milliseconds(moment: datetime) -> datetime:
     """A moment as status keeps it: what is decided must not depend on whether it went over the wire since."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def challengers(candidate: Candidate) -> list[Challenger]:
+    """All that is on trial: the one revision, or each of several, also those that were dropped."""
+    return candidate.arms or [Challenger(name=CANDIDATE, revision=candidate.revision)]
 
 
 class Turn:
@@ -40,19 +45,30 @@ class Turn:
         self.strategy: Strategy | None = strategy_of(spec.strategy) if spec else None
 
     @property
-    def comparison(self) -> Comparison | None:
-        """What the analysis says of the trial that is on now.
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """What the analysis says of the trial that is on now, of each pair that is compared.
 
         Its word on another candidate is no news, nor is one on the same candidate's earlier trial: the prompt may
-        have gone back to stable and come again in between.
+        have gone back to stable and come again in between. Nor is one on an arm that was dropped.
         """
-        said, candidate = self.seen.comparison, self.status.candidate
-        if said is None or candidate is None or said.trial != (candidate.revision, candidate.attempt):
-            return None
-        through, read_at = to_milliseconds(said.through), to_milliseconds(said.read_at)
-        if read_at < candidate.started_at:
-            return None
-        return replace(said, through=through, read_at=read_at)
+        candidate = self.status.candidate
+        if candidate is None:
+            return ()
+        trial = (candidate.revision, candidate.attempt)
+        names = {arm.name for arm in challengers(candidate) if not arm.dropped}
+        return tuple(
+            replace(said, through=to_milliseconds(said.through), read_at=to_milliseconds(said.read_at))
+            for said in self.seen.comparisons
+            if said.trial == trial
+            and said.arm in names
+            and said.against in {*names, STABLE}
+            and to_milliseconds(said.read_at) >= candidate.started_at
+        )
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the analysis says of the candidate and stable; of several arms, of the first."""
+        return next((said for said in self.comparisons if said.against == STABLE), None)
 
     def set(self, **changes: object) -> None:
         """Change fields of the status."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from promptrollout.analysis.counts import ArmClusters, ClusterCounts, MetricClusters
-from promptrollout.sources.families import CANDIDATE, STABLE, Want
+from promptrollout.sources.families import Want
 from promptrollout.sources.presets import ClusterFamilies
-from promptrollout.sources.protocol import MetricQuery, SourceError
+from promptrollout.sources.protocol import CANDIDATE, STABLE, MetricQuery, SourceError
 from promptrollout.sources.strands import Strand
 from promptrollout.sources.tally import Reading, Strands
 

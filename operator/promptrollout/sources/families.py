@@ -6,13 +6,10 @@ from typing import NamedTuple
 
 from promptrollout.sources.counters import series_id
 from promptrollout.sources.promql import vector
-from promptrollout.sources.protocol import Subject
+from promptrollout.sources.protocol import CANDIDATE, STABLE, Subject
 from promptrollout.sources.selector import parse_selector
 
 Labels = Mapping[str, str]
-
-CANDIDATE = "candidate"
-STABLE = "stable"
 
 
 class Key(NamedTuple):
@@ -88,7 +85,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One family, for one subject, with one parameter: the unit that is read, remembered and split off batches."""
+    """One family, for one subject, with one parameter: the unit that is read, remembered and split off batches.
+
+    `candidate` and `stable` are revisions; of a family that is told apart by arms, the arms' names.
+    """
 
     family: Family
     subject: str
@@ -100,14 +100,14 @@ class Want:
     def of(cls, family: Family, subject: Subject, parameter: str = "") -> "Want":
         """What this subject wants of this family."""
         chosen = parameter if family.parameter else ""
-        return cls(family, subject.key, subject.candidate, subject.stable, chosen)
+        sides = (subject.arm, subject.against) if family.by_arm else (subject.candidate, subject.stable)
+        return cls(family, subject.key, *sides, chosen)
 
     def owners(self) -> dict[Key, str]:
         """Both arms' keys."""
-        names = (STABLE, CANDIDATE) if self.family.by_arm else (self.stable, self.candidate)
         return {
-            self.family.owner(self.subject, name, self.parameter): arm
-            for name, arm in zip(names, (STABLE, CANDIDATE), strict=True)
+            self.family.owner(self.subject, self.stable, self.parameter): STABLE,
+            self.family.owner(self.subject, self.candidate, self.parameter): CANDIDATE,
         }
 
     def selector(self, *arms: str) -> str:

@@ -12,9 +12,9 @@ from typing import Protocol
 from promptrollout.analysis.counts import Counts, EventCounts, History, MetricClusters
 from promptrollout.sources.clusters import cluster_wants, read_clusters
 from promptrollout.sources.counters import NotACounter, Point, deltas
-from promptrollout.sources.families import STABLE, Want
+from promptrollout.sources.families import Want
 from promptrollout.sources.presets import Inconsistent, Part, Preset
-from promptrollout.sources.protocol import MetricQuery, NoData, Problem, Reason, SourceError
+from promptrollout.sources.protocol import STABLE, MetricQuery, NoData, Problem, Reason, SourceError
 from promptrollout.sources.responses import Fault
 from promptrollout.sources.strands import Series, Strand, Track, describe, split
 from promptrollout.sources.tally import Reading, cells_of, size

@@ -1,7 +1,7 @@
 """From `spec.analysis` to what the analysis computes and what the source is asked. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from promptrollout.analysis import (
     AnalysisPlan,
@@ -9,6 +9,7 @@ from promptrollout.analysis import (
     DeltaMargin,
     HistogramMargin,
     LineMargin,
+    Margin,
     MetricOptions,
     MetricPlan,
     Role,
@@ -34,14 +35,23 @@ from promptrollout.sources.selector import check_selector
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is to be computed, and what to ask for it; metric by metric in the same order."""
+    """What is to be computed, and what to ask for it; metric by metric in the same order.
+
+    `contests` are the names of the metrics that ask whether the candidate is better; they decide nothing else.
+    """
 
     plan: AnalysisPlan
     queries: tuple[MetricQuery, ...]
+    contests: frozenset[str] = frozenset()
 
 
-def plan_of(analysis: Analysis) -> Planned | tuple[Problem, ...]:
-    """The plan and the queries of a spec's analysis, or what is wrong with it, by field path."""
+def plan_of(analysis: Analysis, rivals: int = 0) -> Planned | tuple[Problem, ...]:
+    """The plan and the queries of a spec's analysis, or what is wrong with it, by field path.
+
+    With `rivals`, so many challengers compete to be better than stable: each Required metric is also compared without
+    a margin, and promotion needs 1 / (alpha / rivals), Bonferroni's correction for picking one of them. Within one
+    challenger all must pass (intersection-union), so nothing else is corrected.
+    """
     problems: list[Problem] = []
     plans: list[MetricPlan] = []
     queries: list[MetricQuery] = []
@@ -61,10 +71,30 @@ def plan_of(analysis: Analysis) -> Planned | tuple[Problem, ...]:
     try:
         alpha = round(1.0 - parse_decimal(analysis.confidence), 12)
         warm_up = parse_duration(analysis.warm_up).total_seconds()
-        plan = AnalysisPlan(tuple(plans), alpha_rollback=alpha, alpha_promote=alpha, warm_up=warm_up)
+        contests = {
+            q.name: _contest(p) for p, q in zip(plans, queries, strict=True) if p.role is Role.Required
+        }
+        contests = contests if rivals else {}
+        plan = AnalysisPlan(
+            (*plans, *contests.values()),
+            alpha_rollback=alpha,
+            alpha_promote=alpha / max(rivals, 1),
+            warm_up=warm_up,
+        )
     except ValueError as error:
         return (Problem("spec.analysis", str(error), 'write a confidence such as "0.95" and unique names'),)
-    return Planned(plan, tuple(queries))
+    again = tuple(replace(q, name=contests[q.name].name) for q in queries if q.name in contests)
+    return Planned(plan, (*queries, *again), frozenset(metric.name for metric in contests.values()))
+
+
+def _contest(metric: MetricPlan) -> MetricPlan:
+    """The same metric without a margin: promotion's null is "not better". The name cannot be a user's."""
+    return replace(
+        metric,
+        name=f"{metric.name} better",
+        role=Role.Observe,
+        promote_margin=_NO_MARGIN[type(metric.promote_margin)],
+    )
 
 
 def _check(metric: Metric, path: str) -> list[Problem]:
@@ -164,6 +194,12 @@ def _sum(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan
     promote = LineMargin(_number(metric.promote_ratio, harm.r), _number(metric.promote_margin, harm.d))
     return sum_metric(metric.name, harm, promote, options)
 
+
+_NO_MARGIN: Mapping[type[Margin], Margin] = {
+    LineMargin: LineMargin(1.0, 0.0),
+    DeltaMargin: DeltaMargin(0.0),
+    HistogramMargin: HistogramMargin(0.0, 1.0),
+}
 
 _KINDS: Mapping[str, Callable[[Metric, Preset | None, MetricOptions], MetricPlan]] = {
     "events": _events,

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from promptrollout.analysis.counts import History, Window
 
+#: The names of both sides of a comparison; and of the arms, where there is one candidate.
+CANDIDATE, STABLE = "candidate", "stable"
+
 
 @dataclass(frozen=True, slots=True)
 class EventSelectors:
@@ -43,6 +46,7 @@ class Subject:
 
     `key` is "namespace/name"; `candidate` and `stable` are short revisions; `exposure` numbers the weights in force and
     `weight` is the candidate's share in 1/10,000. `since` (Unix seconds) is when its comparison began.
+    `arm` and `against` are the names of the arms that candidate and stable are served as.
     """
 
     key: str
@@ -52,6 +56,8 @@ class Subject:
     weight: int
     queries: tuple[MetricQuery, ...]
     since: float = 0.0
+    arm: str = CANDIDATE
+    against: str = STABLE
 
 
 class Reason(StrEnum):

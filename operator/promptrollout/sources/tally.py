@@ -16,9 +16,19 @@ from promptrollout.analysis.counts import (
     SumCounts,
     Window,
 )
-from promptrollout.sources.families import CANDIDATE, STABLE, Want
+from promptrollout.sources.families import Want
 from promptrollout.sources.presets import REQUESTS, Build, Cell, Inconsistent, Part, Preset, preset_of, settle
-from promptrollout.sources.protocol import MetricQuery, NoData, Problem, Reason, Sample, SourceError, Subject
+from promptrollout.sources.protocol import (
+    CANDIDATE,
+    STABLE,
+    MetricQuery,
+    NoData,
+    Problem,
+    Reason,
+    Sample,
+    SourceError,
+    Subject,
+)
 from promptrollout.sources.strands import Strand, Track
 
 #: (window, exposure, arm)

@@ -3,11 +3,38 @@
 from collections.abc import Callable, Mapping
 
 from promptrollout.api.spec import Strategy as StrategySpec
-from promptrollout.rollout.strategies.base import Advance, Finish, Move, Stay, Strategy, Undecided, View
+from promptrollout.rollout.strategies.base import (
+    Advance,
+    ArmView,
+    Ask,
+    Finish,
+    Goal,
+    Move,
+    Refuse,
+    Split,
+    Stay,
+    Strategy,
+    Undecided,
+    View,
+)
 from promptrollout.rollout.strategies.canary import CanaryStrategy
 from promptrollout.rollout.strategies.immediate import ImmediateStrategy
 
-__all__ = ["Advance", "Finish", "Move", "Stay", "Strategy", "Undecided", "View", "strategy_of"]
+__all__ = [
+    "Advance",
+    "ArmView",
+    "Ask",
+    "Finish",
+    "Goal",
+    "Move",
+    "Refuse",
+    "Split",
+    "Stay",
+    "Strategy",
+    "Undecided",
+    "View",
+    "strategy_of",
+]
 
 
 def _canary(spec: StrategySpec) -> Strategy | None:

@@ -1,10 +1,51 @@
 """What a strategy is: a pure function from where a trial stands to the next move."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from promptrollout.analysis import Verdict
+from promptrollout.api.prompt import Prompt
+from promptrollout.rollout.observations import CANDIDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a trial is to try.
+
+    Attributes:
+        id: what tells this trial from any other: the revision, or a digest of all that is tried together.
+        arms: name and revision of each challenger, where several are tried together; else the id is the only one.
+    """
+
+    id: str
+    arms: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, wanted: str, stable: str) -> "Goal | None":
+        """To try the wanted prompt, unless it is stable already."""
+        return None if wanted == stable else cls(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmView:
+    """Where one arm of several stands; an arm that was dropped is not shown.
+
+    Attributes:
+        verdict: of all evidence against stable since the trial began.
+        better: whether it is shown to be better than stable.
+        evidence: how much speaks for that: a logarithm of evidence.
+        rivals: the verdict on it against each other arm, as far as they are compared.
+        outlook: what the evidence lacks, as a phrase for people.
+    """
+
+    name: str
+    verdict: Verdict
+    better: bool = False
+    evidence: float = 0.0
+    rivals: Mapping[str, Verdict] = field(default_factory=dict)
+    outlook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +54,14 @@ class View:
 
     Attributes:
         step: the step in work, from 1; 0 before the first.
-        weight: the candidate's weight now, in 1/10,000.
+        weight: the weight of all on trial now, in 1/10,000.
         elapsed: how long its weight has been loaded by the pods, pauses and blind times not counted.
         verdict: of all evidence since the trial began.
         samples: the candidate's answers so far.
         compares: whether any metric is compared at all.
         outlook: what the evidence lacks, as a phrase for people.
+        arms: where several are tried together, each that is still in it.
+        now: the time of day, for what goes by the calendar.
     """
 
     step: int
@@ -28,6 +71,8 @@ class View:
     samples: int
     compares: bool
     outlook: str = ""
+    arms: tuple[ArmView, ...] = ()
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +90,27 @@ class Advance:
     step: int
     weight: int
 
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """The weight of each arm besides stable."""
+        return {CANDIDATE: self.weight}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Go to this step (from 1) and give each arm its weight (1/10,000); stable gets the rest."""
+
+    step: int
+    weights: Mapping[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The candidate becomes stable."""
+    """The trial is over, and this arm becomes stable."""
 
     reason: str
     message: str
+    arm: str = CANDIDATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +120,22 @@ class Undecided:
     message: str
 
 
-Move = Stay | Advance | Finish | Undecided
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Stand still at today's weights until a person says so: `message` names what they may say."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """There is nothing to force: why, and what to do instead."""
+
+    message: str
+
+
+Move = Stay | Advance | Split | Finish | Undecided | Ask
+Forced = Advance | Split | Finish | Refuse
 
 
 class Strategy(Protocol):
@@ -79,6 +153,27 @@ class Strategy(Protocol):
     def compares(self) -> bool:
         """Whether it goes by metrics at all; if not, it waits for none."""
 
+    @property
+    def prompts(self) -> Mapping[str, tuple[str, Prompt]]:
+        """The prompts that it names besides spec.prompt: field path and prompt, by arm."""
+
+    @property
+    def rivals(self) -> int:
+        """How many challengers compete to be shown better; 0: it is enough not to be worse."""
+
+    @property
+    def runs(self) -> timedelta:
+        """How long it takes by its own plan, which spec.progressDeadline comes on top of."""
+
+    def goal(self, wanted: str, stable: str, arms: Mapping[str, str]) -> Goal | None:
+        """What is to be tried; None if there is nothing to try.
+
+        Args:
+            wanted: the revision of spec.prompt.
+            stable: the revision that has proven itself.
+            arms: the revisions of `prompts`.
+        """
+
     def digest(self) -> str:
         """Changes when, and only when, an edit changes the steps."""
 
@@ -91,5 +186,29 @@ class Strategy(Protocol):
     def next(self, view: View) -> Move:
         """The next move on the evidence."""
 
-    def forced(self, view: View) -> Advance | Finish:
+    def forced(self, view: View) -> Forced:
         """The next move when someone says `promote`, whatever the evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneCandidate:
+    """What strategies that try spec.prompt, and nothing else, have in common."""
+
+    @property
+    def prompts(self) -> Mapping[str, tuple[str, Prompt]]:
+        """None besides spec.prompt."""
+        return {}
+
+    @property
+    def rivals(self) -> int:
+        """Not being worse is enough."""
+        return 0
+
+    @property
+    def runs(self) -> timedelta:
+        """The deadline is for all of it."""
+        return timedelta(0)
+
+    def goal(self, wanted: str, stable: str, arms: Mapping[str, str]) -> Goal | None:  # noqa: ARG002 - the protocol's signature
+        """Try the wanted prompt."""
+        return Goal.of(wanted, stable)

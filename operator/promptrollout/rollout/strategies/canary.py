@@ -8,11 +8,11 @@ from datetime import timedelta
 from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.api.spec import Canary, CanaryStep
-from promptrollout.rollout.strategies.base import Advance, Finish, Move, Stay, Undecided, View
+from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryStrategy:
+class CanaryStrategy(OneCandidate):
     """`spec.strategy.canary`."""
 
     spec: Canary

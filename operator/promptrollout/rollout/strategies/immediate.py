@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from promptrollout.rollout.strategies.base import Advance, Finish, Move, View
+from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, View
 
 _FINISH = Finish("Immediate", "the strategy is immediate")
 
 
 @dataclass(frozen=True, slots=True)
-class ImmediateStrategy:
+class ImmediateStrategy(OneCandidate):
     """No steps: delivered, then promoted."""
 
     name: str = "immediate"
