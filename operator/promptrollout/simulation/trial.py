@@ -202,7 +202,7 @@ class Trial:
             wanted=self._wanted,
             written=(delivered.sequence, delivered.written_at or _at(now)) if delivered else None,
             pods=PodsSeen((_POD,), {_POD: self._loaded}),
-            comparison=said,
+            comparisons=(said,) if said else (),
         )
 
 
