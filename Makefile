@@ -11,9 +11,7 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
-NPM := sdk/typescript
-
-.PHONY: node-programs help env typescript binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-footprint clean
+.PHONY: node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -87,6 +85,9 @@ lock:  ## pin the newest allowed versions (needs uv)
 
 bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
 	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
+
+bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per delivery mode
+	@$(BIN)/python -m e2e.propagation --output benchmarks/results/propagation.json
 
 bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.footprint --rollouts 50

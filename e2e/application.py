@@ -12,12 +12,16 @@ MOUNT = "/etc/prompts"
 
 @dataclass(frozen=True)
 class Application:
-    """A chat service in `namespace`, whose pods (label `app`) mount the ConfigMap of the rollout `rollout`."""
+    """A chat service in `namespace`, whose pods (label `app`) mount the ConfigMap of the rollout `rollout`.
+
+    With `watches` the SDK reads it from the API server instead of the mount.
+    """
 
     namespace: str = "shop"
     app: str = "support"
     rollout: str = "support-answer"
     replicas: int = 3
+    watches: bool = False
 
     @property
     def config_map(self) -> str:
@@ -30,7 +34,14 @@ class Application:
             "image": "promptrollout.dev/e2e-serving:local",
             "command": ["python", "-m", "e2e.workload.serving"],
             "ports": [{"name": "http", "containerPort": 8080}],
-            "env": [{"name": "PROMPT_DIR", "value": MOUNT}, {"name": "MODEL_URL", "value": model_url}],
+            "env": [
+                {"name": "PROMPT_DIR", "value": MOUNT},
+                {"name": "MODEL_URL", "value": model_url},
+                {
+                    "name": "PROMPT_WATCH",
+                    "value": f"{self.namespace}/{self.config_map}" if self.watches else "",
+                },
+            ],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
             "volumeMounts": [{"name": "prompt", "mountPath": MOUNT, "readOnly": True}],
         }

@@ -67,7 +67,7 @@ class RealStack(Stack):
 
     def deploy(self, application: Application) -> None:
         """As many Deployments of one pod as it has replicas, since each needs its own port of the node."""
-        self.kubectl.apply(list(_manifests(application, self.model_url)))
+        self.kubectl.apply(list(_manifests(application, self.model_url, self._api_server())))
 
     def wait_for_pods(self, application: Application) -> None:
         """Until all Deployments are complete."""
@@ -97,11 +97,15 @@ class RealStack(Stack):
             **self.options.chart_values,
         }
         chart = operator_process.render(self.supervisor, programs, values)
-        port = self.cluster.server.rpartition(":")[2]
-        operator_process.apply(
-            self.kubectl, [*chart.installable(), _on_the_hosts_network(chart.deployment, port)]
-        )
+        deployment = _on_the_hosts_network(chart.deployment, self._api_server())
+        operator_process.apply(self.kubectl, [*chart.installable(), deployment])
         return PodOperator(self.kubectl, f"http://127.0.0.1:{metrics_port}/metrics")
+
+    def _api_server(self) -> list[Json]:
+        """There are no Service addresses on this node, so pods are told where the API server is."""
+        host, _, port = self.cluster.server.removeprefix("https://").rpartition(":")
+        here = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+        return [{"name": name, "value": value} for name, value in here.items()]
 
     def _follow_pods(self) -> None:
         """Tell Prometheus and the users which pods there are, as a cluster's discovery and Services would."""
@@ -173,25 +177,23 @@ class PodOperator(Operator):
         return ["-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={RELEASE}"]
 
 
-def _on_the_hosts_network(deployment: KubeObject, api_port: str) -> KubeObject:
-    """There are no Service addresses on this node: the API server is told where it is, all else stays the chart's."""
+def _on_the_hosts_network(deployment: KubeObject, api_server: Sequence[Json]) -> KubeObject:
+    """All else stays the chart's."""
     template = deployment.mapping("spec.template")
     spec = dict(deployment.mapping("spec.template.spec"))
     [container] = deployment.items("spec.template.spec.containers")
-    here = {
-        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-        "KUBERNETES_SERVICE_PORT": api_port,
-        "PROMPT_ROLLOUT_BIND_ADDRESS": "127.0.0.1",
-    }
-    environment = [*container.raw["env"], *({"name": name, "value": value} for name, value in here.items())]
+    own = {"name": "PROMPT_ROLLOUT_BIND_ADDRESS", "value": "127.0.0.1"}
+    environment = [*container.raw["env"], *api_server, own]
     spec |= {"hostNetwork": True, "containers": [{**container.raw, "env": environment}]}
     whole = {**deployment.mapping("spec"), "template": {**template, "spec": spec}}
     return KubeObject({**deployment.raw, "spec": whole})
 
 
-def _manifests(application: Application, model_url: str) -> Iterator[Json]:
+def _manifests(application: Application, model_url: str, api_server: Sequence[Json]) -> Iterator[Json]:
     namespace, deployment = (KubeObject(one) for one in application.manifests(model_url))
     yield namespace.raw
+    if application.watches:
+        yield from _right_to_watch(application)
     for number in range(application.replicas):
         port = free_port()
         name = f"{application.app}-{number}"
@@ -199,7 +201,7 @@ def _manifests(application: Application, model_url: str) -> Iterator[Json]:
         spec = dict(deployment.mapping("spec.template.spec"))
         [container] = deployment.items("spec.template.spec.containers")
         probe = {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": port}, "periodSeconds": 1}
-        environment = [*container.raw["env"], {"name": "PORT", "value": str(port)}]
+        environment = [*container.raw["env"], *api_server, {"name": "PORT", "value": str(port)}]
         own = {"imagePullPolicy": "Never", "ports": [], "env": environment, "readinessProbe": probe}
         watching = {
             "name": "watching",
@@ -219,6 +221,21 @@ def _manifests(application: Application, model_url: str) -> Iterator[Json]:
                 "template": {"metadata": {"labels": {**labels, PORT: str(port)}}, "spec": spec},
             },
         }
+
+
+def _right_to_watch(application: Application) -> Iterator[Json]:
+    """What the SDK's documentation asks for: `get` and `watch` on that one ConfigMap."""
+    names = [application.config_map]
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": names, "verbs": ["get", "watch"]}
+    api, meta = "rbac.authorization.k8s.io", {"name": "prompt-reader", "namespace": application.namespace}
+    yield {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
+    yield {
+        "apiVersion": f"{api}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": application.namespace}],
+    }
 
 
 def _endpoint(pod: KubeObject) -> Endpoint:

@@ -25,17 +25,26 @@ JUDGED = "helpfulness"
 
 @dataclass(frozen=True)
 class Settings:
-    """From the environment: PORT, MODEL_URL, PROMPT_DIR (under CONTAINER_SANDBOX_MOUNT_POINT, where volumes are)."""
+    """From the environment: PORT, MODEL_URL, PROMPT_DIR (under CONTAINER_SANDBOX_MOUNT_POINT, where volumes are), and
+
+    PROMPT_WATCH, `namespace/ConfigMap` to watch instead of the directory; empty: the directory.
+    """
 
     port: int
     model_url: str
     prompts: Path
+    watched: str
 
     @classmethod
     def from_environment(cls) -> Settings:
         root = Path(os.environ.get("CONTAINER_SANDBOX_MOUNT_POINT", "/"))
         prompts = root / os.environ["PROMPT_DIR"].lstrip("/")
-        return cls(int(os.environ["PORT"]), os.environ["MODEL_URL"].rstrip("/"), prompts)
+        return cls(
+            int(os.environ["PORT"]),
+            os.environ["MODEL_URL"].rstrip("/"),
+            prompts,
+            os.environ.get("PROMPT_WATCH", ""),
+        )
 
 
 class ModelFailedError(RuntimeError):
@@ -92,8 +101,15 @@ def _identity(assignment: Assignment) -> dict[str, str]:
     return {"revision": assignment.revision, "arm": assignment.arm, "pin": assignment.pin}
 
 
+def _rollout(settings: Settings) -> PromptRollout:
+    if settings.watched:
+        namespace, _, name = settings.watched.partition("/")
+        return PromptRollout.watch(namespace, name, default=DEFAULT_PROMPT, scores=[JUDGED])
+    return PromptRollout.from_directory(settings.prompts, default=DEFAULT_PROMPT, scores=[JUDGED])
+
+
 async def application(settings: Settings) -> web.Application:
-    rollout = PromptRollout.from_directory(settings.prompts, default=DEFAULT_PROMPT, scores=[JUDGED])
+    rollout = _rollout(settings)
     http = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), timeout=aiohttp.ClientTimeout(total=8)
     )

@@ -1,0 +1,132 @@
+"""`make bench-propagation`: how long a change takes from the ConfigMap's write to the pods, on a real node, per mode.
+
+For each mode several changes are made at random moments. `file`: until a container sees the new file in its mount (no
+such thing with Watch); `acknowledged`: until the last pod has loaded it, by its own word in its metric.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.application import Application, Rollout
+from e2e.objects import KubeObject
+from e2e.realnode.stack import RealStack
+from e2e.recorder import CONFIG_MAPS, ROLLOUTS
+from e2e.stack import Options
+from e2e.views import Payload, Status, moment
+
+MODES = ("Nudge", "Watch", "Mount")
+REPLICAS = 3
+WITHIN_S = 200.0
+_MAX_PAUSE_S = 4.0
+
+
+@dataclass(frozen=True)
+class Lags:
+    """Seconds after the write: one value for each change and pod, and one for each change."""
+
+    file: Sequence[float]
+    acknowledged: Sequence[float]
+
+
+def measure(stack: RealStack, mode: str, changes: int, seed: int) -> Lags:
+    """Make so many changes in a namespace of this mode's own; the first delivery is not counted."""
+    application = Application(namespace=mode.lower(), replicas=REPLICAS, watches=mode == "Watch")
+    stack.deploy(application)
+    stack.wait_for_pods(application)
+    draw = random.Random(seed)  # noqa: S311 - moments, no secrets
+    acknowledged = []
+    for number in range(changes + 1):
+        status = _change(stack, application, mode, number)
+        delivered = KubeObject(status.raw.mapping("status.delivered"))
+        written, loaded = moment(delivered.text("writtenAt")), moment(delivered.text("acknowledged.at"))
+        if number and written and loaded:
+            acknowledged.append((loaded - written).total_seconds())
+        time.sleep(draw.uniform(0.5, _MAX_PAUSE_S))
+    file = [] if mode == "Watch" else _file_lags(stack, application)
+    stack.kubectl("delete", "namespace", application.namespace, "--wait=false")
+    return Lags(file, acknowledged)
+
+
+def _change(stack: RealStack, application: Application, mode: str, number: int) -> Status:
+    prompt = f"You are a support agent. Change {number}."
+    steps = ({"weight": 50, "duration": "1h"},)
+    manifest = dict(Rollout(application, prompt, steps, {}, {"mode": mode}).manifest())
+    spec = {**manifest["spec"], "strategy": {"immediate": {}}}
+    written = stack.apply_rollout({**manifest, "spec": spec})
+
+    def status() -> Status:
+        latest = stack.recorder.latest(ROLLOUTS, application.namespace, application.rollout)
+        return Status(latest or written)
+
+    def loaded() -> bool:
+        return status().current and status().phase == "Healthy"
+
+    stack.recorder.wait(loaded, f"{mode}: change {number} to be loaded by all pods", WITHIN_S, stack.check)
+    return status()
+
+
+def _file_lags(stack: RealStack, application: Application) -> list[float]:
+    written: dict[int, float] = {}
+    for change in stack.recorder.changes(CONFIG_MAPS, application.namespace, application.config_map):
+        payload = Payload.of(change.object)
+        if payload is not None:
+            written.setdefault(payload.sequence, change.at)
+    first = min(written)
+    lags = []
+    for pod in stack.pods(application):
+        said = stack.kubectl("logs", "-n", application.namespace, pod.name, "-c", "watching")
+        for at, sequence in (line.split() for line in said.splitlines()):
+            if int(sequence) > first and int(sequence) in written:
+                lags.append(float(at) - written[int(sequence)])
+    return lags
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, 90th percentile (nearest rank), worst, in seconds, and how many."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    return {
+        "median_s": round(statistics.median(ordered), 3),
+        "p90_s": round(ordered[-(-9 * len(ordered) // 10) - 1], 3),
+        "worst_s": round(ordered[-1], 3),
+        "n": len(ordered),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--changes", type=int, default=20, help="with Nudge and Watch")
+    parser.add_argument("--mount-changes", type=int, default=4, help="with Mount: up to 90 s each")
+    parser.add_argument("--output", type=Path, help="write the JSON here, too")
+    arguments = parser.parse_args()
+    options = Options(application=Application(namespace="first", replicas=1), traffic=None)
+    results = {}
+    with RealStack(options, say=lambda line: print(line, file=sys.stderr)) as stack:
+        for seed, mode in enumerate(MODES):
+            changes = arguments.mount_changes if mode == "Mount" else arguments.changes
+            lags = measure(stack, mode, changes, seed)
+            results[mode] = {"file": summary(lags.file), "acknowledged": summary(lags.acknowledged)}
+            print(f"{mode}: {results[mode]}", file=sys.stderr)
+    document = json.dumps({"node": "kubelet, containerd, runc", "pods": REPLICAS, "modes": results}, indent=1)
+    if arguments.output is not None:
+        arguments.output.write_text(document + "\n")
+    print(document)
+    medians = " ".join(f"{m.lower()}_s={results[m]['acknowledged']['median_s']}" for m in MODES)
+    print(
+        f"propagation: file_nudge_s={results['Nudge']['file']['median_s']} acknowledged {medians}", flush=True
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
