@@ -37,6 +37,7 @@ class Story:
         self.now = START
         self.pods = ("pod-a", "pod-b")
         self.loaded = {}
+        self.by_sub_path = ()
         self.wanted = "aaaa000000"
         self.generation = 1
         self.problems = ()
@@ -114,7 +115,7 @@ class Story:
             blocked=self.blocked,
             written=written
             or ((delivered.sequence, delivered.written_at or self.now) if delivered else None),
-            pods=PodsSeen(self.pods, dict(self.loaded)),
+            pods=PodsSeen(self.pods, dict(self.loaded), tuple(self.by_sub_path)),
             comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
         )

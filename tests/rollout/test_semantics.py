@@ -162,6 +162,17 @@ def test_on_inconclusive_rollback_rolls_back(at_step):
     assert told.status.rollback.reason == "Inconclusive"
 
 
+def test_pods_that_mount_by_sub_path_are_named_with_the_cure_and_said_once(healthy):
+    told = healthy()
+    told.by_sub_path = ("pod-b",)
+    told.wants(B).pods_load("pod-a")
+    assert "pod pod-b: the ConfigMap is mounted by subPath" in told.status.message
+    assert "as a directory" in told.status.message
+    assert told.status.delivered.acknowledged.never_refreshed == ["pod-b"]
+    told.after("10m").turn()
+    assert told.reasons.count("MountNeverRefreshed") == 1
+
+
 def test_unreadable_metrics_are_said_also_while_pods_have_yet_to_load_the_weight(healthy):
     told = healthy().wants(B).pods_load()
     assert (told.weights["candidate"], told.condition("Delivered").status) == (100, "False")

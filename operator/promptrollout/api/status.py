@@ -85,6 +85,10 @@ class Acknowledged(Remembered):
     pods: int = Field(default=0, description="How many pods have loaded it.")
     of: int = Field(default=0, description="How many ready pods there are.")
     waiting_for: Some[Word] = Field(default_factory=list, description="Pods that have not (the first ten).")
+    never_refreshed: Some[Word] = Field(
+        default_factory=list,
+        description="Pods that mount the ConfigMap by subPath, which kubelet never refreshes (the first ten).",
+    )
     at: Moment | None = Field(default=None, description="When the quorum had loaded it; unset until then.")
 
 

@@ -121,7 +121,7 @@ class Acknowledgements:
             self._say(awaited, PodsSeen(unavailable=str(error)))
             return
         if isinstance(answers, SourceError):
-            self._say(awaited, PodsSeen(tuple(p.name for p in awaited.pods), unavailable=answers.message))
+            self._say(awaited, self._seen(awaited, unavailable=answers.message))
             return
         # A pod does not go back: one missed scrape of it is no reason to forget what it said.
         for pod, word in loaded_payloads(
@@ -129,8 +129,17 @@ class Acknowledgements:
         ).items():
             if pod not in awaited.loaded or awaited.loaded[pod].sequence < word.sequence:
                 awaited.loaded[pod] = word
-        self._say(awaited, PodsSeen(tuple(pod.name for pod in awaited.pods), dict(awaited.loaded)))
+        self._say(awaited, self._seen(awaited))
         await self._nudge_again(awaited)
+
+    def _seen(self, awaited: Awaited, unavailable: str = "") -> PodsSeen:
+        watches = (awaited.delivery.mode or self._default_mode) is DeliveryMode.WATCH
+        return PodsSeen(
+            ready=tuple(pod.name for pod in awaited.pods),
+            loaded={} if unavailable else dict(awaited.loaded),
+            never_refreshed=() if watches else never_refreshed(awaited.pods, awaited.config_map),
+            unavailable=unavailable,
+        )
 
     def _say(self, awaited: Awaited, seen: PodsSeen) -> None:
         if self._awaited.get(awaited.key) is awaited and self._said.get(awaited.key) != seen:
@@ -193,6 +202,14 @@ def loaded_payloads(
         if old is None or (word.sequence, -at.timestamp()) < (old.sequence, -old.at.timestamp()):
             loaded[name] = word
     return loaded
+
+
+def never_refreshed(pods: Iterable[PodView], config_map: str) -> tuple[str, ...]:
+    """The pods that mount this ConfigMap by subPath and not as a directory too."""
+    by_pod = {
+        pod.name: [mount.refreshes for mount in pod.mounts if mount.config_map == config_map] for pod in pods
+    }
+    return tuple(sorted(name for name, refreshing in by_pod.items() if refreshing and not any(refreshing)))
 
 
 def selector_of(selector: PodSelector) -> LabelSelector:

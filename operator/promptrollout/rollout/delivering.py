@@ -103,7 +103,8 @@ def observe_delivery(turn: Turn) -> None:
     if turn.seen.written and turn.seen.written[0] == delivered.sequence and delivered.written_at is None:
         delivered = delivered.but(written_at=min(to_milliseconds(turn.seen.written[1]), turn.now))
     if delivered.written_at and delivered.acknowledged.at is None:
-        delivered = delivered.but(acknowledged=_acknowledge(turn, delivered, delivered.written_at))
+        seen = _acknowledge(turn, delivered, delivered.written_at)
+        delivered = delivered.but(acknowledged=_note_stale_mounts(turn, delivered.acknowledged, seen))
     turn.before = delivered
     turn.set(delivered=delivered)
 
@@ -131,6 +132,26 @@ def _acknowledge(turn: Turn, delivered: Delivered, written_at: datetime) -> Ackn
     )
 
 
+def _note_stale_mounts(turn: Turn, before: Acknowledged, seen: Acknowledged) -> Acknowledged:
+    """Said once for each delivery: without a restart such a pod goes on with what it started with."""
+    pods = turn.seen.pods
+    if pods is None or pods.unavailable:
+        return seen.but(never_refreshed=before.never_refreshed)
+    stale = sorted(pods.never_refreshed)
+    if stale and not before.never_refreshed:
+        turn.warn(
+            "MountNeverRefreshed",
+            f"{_listed(stale)} with the ConfigMap mounted by subPath, which kubelet never refreshes: "
+            "mount it as a directory, and restart the pods",
+        )
+    return seen.but(never_refreshed=stale[:_NAMED])
+
+
+def _listed(pods: Sequence[str]) -> str:
+    more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
+    return f"pod{'s' if len(pods) > 1 else ''} {', '.join(pods[:3])}{more}"
+
+
 def overdue(turn: Turn) -> bool:
     """Whether pods have had their time to load the payload; asks to be woken when that is."""
     delivered = turn.status.delivered
@@ -152,6 +173,11 @@ def describe_waiting(turn: Turn) -> str:
     seen = delivered.acknowledged
     if not seen.of:
         return "waiting for the pods' word on what they have loaded"
+    if seen.never_refreshed and set(seen.waiting_for) <= set(seen.never_refreshed):
+        stale = _listed(seen.never_refreshed)
+        return (
+            f"{stale}: the ConfigMap is mounted by subPath, which is never refreshed: mount it as a directory"
+        )
     names = ", ".join(seen.waiting_for[:3])
     more = f" and {seen.of - seen.pods - 3} more" if seen.of - seen.pods > 3 else ""
     return f"{seen.pods} of {seen.of} pods have loaded it, waiting for {names}{more}"

@@ -35,11 +35,13 @@ class LoadedPayload:
 class PodsSeen:
     """The pods that serve the prompt, and what each says it has loaded.
 
-    `unavailable` is why that could not be found out, as a sentence; empty if it could.
+    `never_refreshed` are those that mount the ConfigMap by subPath. `unavailable` is why that could not be found out,
+    as a sentence; empty if it could.
     """
 
     ready: tuple[str, ...] = ()
     loaded: Mapping[str, LoadedPayload] = field(default_factory=dict)
+    never_refreshed: tuple[str, ...] = ()
     unavailable: str = ""
 
 
