@@ -18,10 +18,11 @@ from pathlib import Path
 
 from e2e.application import Application, Rollout
 from e2e.objects import KubeObject
+from e2e.realnode.arrivals import file_lags
 from e2e.realnode.stack import RealStack
-from e2e.recorder import CONFIG_MAPS, ROLLOUTS
+from e2e.recorder import ROLLOUTS
 from e2e.stack import Options
-from e2e.views import Payload, Status, moment
+from e2e.views import Status, moment
 
 MODES = ("Nudge", "Watch", "Mount")
 REPLICAS = 3
@@ -51,7 +52,7 @@ def measure(stack: RealStack, mode: str, changes: int, seed: int) -> Lags:
         if number and written and loaded:
             acknowledged.append((loaded - written).total_seconds())
         time.sleep(draw.uniform(0.5, _MAX_PAUSE_S))
-    file = [] if mode == "Watch" else _file_lags(stack, application)
+    file = [] if mode == "Watch" else file_lags(stack, application)
     stack.kubectl("delete", "namespace", application.namespace, "--wait=false")
     return Lags(file, acknowledged)
 
@@ -72,22 +73,6 @@ def _change(stack: RealStack, application: Application, mode: str, number: int) 
 
     stack.recorder.wait(loaded, f"{mode}: change {number} to be loaded by all pods", WITHIN_S, stack.check)
     return status()
-
-
-def _file_lags(stack: RealStack, application: Application) -> list[float]:
-    written: dict[int, float] = {}
-    for change in stack.recorder.changes(CONFIG_MAPS, application.namespace, application.config_map):
-        payload = Payload.of(change.object)
-        if payload is not None:
-            written.setdefault(payload.sequence, change.at)
-    first = min(written)
-    lags = []
-    for pod in stack.pods(application):
-        said = stack.kubectl("logs", "-n", application.namespace, pod.name, "-c", "watching")
-        for at, sequence in (line.split() for line in said.splitlines()):
-            if int(sequence) > first and int(sequence) in written:
-                lags.append(float(at) - written[int(sequence)])
-    return lags
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

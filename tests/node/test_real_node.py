@@ -6,8 +6,7 @@ import pytest
 
 from e2e.controlplane.kubectl import CommandError
 from e2e.operator_process import NAMESPACE
-from e2e.recorder import CONFIG_MAPS
-from e2e.views import Payload
+from e2e.realnode.arrivals import arrivals, file_lags
 
 pytestmark = [pytest.mark.realnode, pytest.mark.timeout(400)]
 
@@ -22,19 +21,6 @@ ANALYSIS = {
         {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"},
     ],
 }
-
-
-def arrivals(stack, application):
-    """For each pod, when its container first saw each sequence in the mounted file, in seconds since the epoch."""
-    pods = [pod.name for pod in stack.pods(application)]
-    lines = {
-        pod: stack.kubectl("logs", "-n", application.namespace, pod, "-c", "watching").split("\n")
-        for pod in pods
-    }
-    return {
-        pod: {int(sequence): float(at) for at, sequence in (line.split() for line in said if line)}
-        for pod, said in lines.items()
-    }
 
 
 def test_a_good_prompt_is_promoted_and_a_bad_one_rolled_back_in_real_pods(stack, healthy):
@@ -78,15 +64,7 @@ def test_a_nudge_brings_every_change_into_the_containers_long_before_the_kubelet
         .all_pods_have_loaded_the_payload()
     )
     subject = then._subject
-    application = subject.application
-    changes = stack.recorder.changes(CONFIG_MAPS, application.namespace, application.config_map)
-    written = {Payload.of(change.object).sequence: change.at for change in changes}
-    lags = [
-        at - written[sequence]
-        for pod in arrivals(stack, application).values()
-        for sequence, at in pod.items()
-        if sequence in written
-    ]
+    lags = file_lags(stack, subject.application)
     assert len(lags) >= 6
     assert statistics.median(lags) < 5.0, lags
 

@@ -1,0 +1,34 @@
+"""When each change came into each container, by the container's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from e2e.application import Application
+from e2e.realnode.stack import RealStack
+from e2e.recorder import ROLLOUTS
+from e2e.views import Status, moment
+
+
+def arrivals(stack: RealStack, application: Application) -> Mapping[str, Mapping[int, float]]:
+    """By pod and sequence: when the file in its mount first had it, in seconds since the epoch."""
+    found = {}
+    for pod in stack.pods(application):
+        said = stack.kubectl("logs", "-n", application.namespace, pod.name, "-c", "watching")
+        found[pod.name] = {
+            int(number): float(at) for at, number in (line.split() for line in said.splitlines())
+        }
+    return found
+
+
+def file_lags(stack: RealStack, application: Application) -> list[float]:
+    """Seconds from each write of the ConfigMap, as the operator recorded it, to each container; the first left out."""
+    written: dict[int, float] = {}
+    for change in stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout):
+        status = Status(change.object)
+        at = moment(status.raw.text("status.delivered.writtenAt"))
+        if at is not None:
+            written[status.sequence] = at.timestamp()
+    del written[min(written)]
+    pods = arrivals(stack, application).values()
+    return [at - written[sequence] for pod in pods for sequence, at in pod.items() if sequence in written]
