@@ -11,6 +11,8 @@ PYTEST_ARGS ?=
 PATHS ?=
 READY := $(VENV)/.ready
 
+NPM := sdk/typescript
+
 .PHONY: node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint clean typescript
 
 help:  ## this list
