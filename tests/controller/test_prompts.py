@@ -1,7 +1,7 @@
 """From a spec to what is wanted, or to what is wrong with it."""
 
 from promptrollout.cluster.objects import ObjectKey, RolloutObject
-from promptrollout.controller.parsed import parse
+from promptrollout.controller.parsed import Known, parse
 
 CANARY = {"canary": {"steps": [{"weight": 1, "duration": "10m"}]}}
 
@@ -9,7 +9,7 @@ CANARY = {"canary": {"steps": [{"weight": 1, "duration": "10m"}]}}
 def parsed(prompt, sources=("default",), **spec):
     raw = {"prompt": {"inline": prompt}, "strategy": CANARY, **spec}
     seen = RolloutObject(ObjectKey("shop", "support"), "u1", 1, "1", raw, {})
-    return parse(seen, frozenset(sources))
+    return parse(seen, Known(frozenset(sources)))
 
 
 def test_a_sound_spec_has_a_revision_and_a_plan():

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from promptrollout.api.base import Duration
 from promptrollout.api.problem import Problem
-from promptrollout.api.prompt import InlinePrompt, Part
+from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part
 from promptrollout.api.quantities import (
     format_duration,
     format_weight,
@@ -50,11 +50,31 @@ def problems_of(spec: RolloutSpec) -> tuple[Problem, ...]:
 
 
 def _prompt(spec: RolloutSpec) -> Problems:
-    inline = spec.prompt.inline
-    if inline is None:
-        yield Problem("spec.prompt", "has no source", "write the prompt under spec.prompt.inline")
-        return
-    path = "spec.prompt.inline"
+    prompt = spec.prompt
+    sources = {
+        "inline": prompt.inline,
+        "configMapRef": prompt.config_map_ref,
+        "registryRef": prompt.registry_ref,
+    }
+    given = [name for name, source in sources.items() if source is not None]
+    if len(given) != 1:
+        said = f"has {' and '.join(given)}" if given else "has no source"
+        yield Problem("spec.prompt", said, f"name exactly one of {', '.join(sources)}")
+    if prompt.inline is not None:
+        yield from inline_problems(prompt.inline, "spec.prompt.inline")
+    registry = prompt.registry_ref
+    if registry is not None and (registry.version is None) == (registry.alias is None):
+        yield Problem(
+            "spec.prompt.registryRef", "must name a version or an alias", "write exactly one of them"
+        )
+    map_ref = prompt.config_map_ref
+    if map_ref is not None and map_ref.template_format and map_ref.format not in {None, ContentFormat.TEXT}:
+        cure = f"leave it out; the {map_ref.format} document has its own"
+        yield Problem("spec.prompt.configMapRef.templateFormat", "is for format Text", cure)
+
+
+def inline_problems(inline: InlinePrompt, path: str) -> Problems:
+    """What is wrong with a prompt, wherever it was written; `path` is where."""
     forms = [name for name in ("messages", "text", "parts") if _is_given(inline, name)]
     if len(forms) != 1:
         yield Problem(

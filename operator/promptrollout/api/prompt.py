@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from promptrollout.api.base import ApiModel, DnsLabel
+from promptrollout.api.base import ApiModel, DnsLabel, DnsName
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 
 Text = Annotated[str, StringConstraints(max_length=400_000)]
@@ -114,11 +114,107 @@ class InlinePrompt(Part):
     )
 
 
+class ContentFormat(StrEnum):
+    """What the text in a ConfigMap is."""
+
+    TEXT = "Text"
+    YAML = "YAML"
+    JSON = "JSON"
+
+
+class ConfigMapRef(ApiModel):
+    """A prompt in a ConfigMap of the same namespace, which its author owns. Any change of it is a new revision."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.templateFormat) || !has(self.format) || self.format == 'Text'",
+                "templateFormat is for format Text; a YAML or JSON document has its own",
+                ".templateFormat",
+            )
+        )
+    )
+
+    name: DnsName = Field(description="The ConfigMap's name.")
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
+        description="The key under data that holds the prompt."
+    )
+    format: ContentFormat | None = Field(
+        default=None,
+        description=(
+            "Text: the value is the prompt itself. YAML, JSON: a document with the fields of inline (messages, model, "
+            "and so on). Without it the key's ending decides: .yaml, .yml, .json, else Text."
+        ),
+    )
+    template_format: TemplateFormat | None = Field(
+        default=None, description="How variables are written in a Text; mustache without it."
+    )
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+#: A version as people write it: 4 or "4".
+Version = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    StringConstraints(min_length=1, max_length=64),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "minLength": 1,
+            "maxLength": 64,
+        }
+    ),
+]
+
+
+class RegistryRef(ApiModel):
+    """A prompt in a prompt registry that the operator's configuration names."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            exactly_one(present("version"), present("alias"), message="name either a version or an alias")
+        )
+    )
+
+    registry: DnsLabel = Field(
+        description="The registry, as the operator's configuration names it; never a URL."
+    )
+    name: Name = Field(description="The prompt's name there.")
+    version: Version | None = Field(
+        default=None, description="A version: resolved once, and sealed; the registry is not asked again."
+    )
+    alias: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = Field(
+        default=None,
+        description="An alias, such as production: looked up again and again; when it moves, that is a new revision.",
+    )
+    template_format: TemplateFormat | None = Field(
+        default=None, description="How variables are written, if the registry's own word is not to be taken."
+    )
+
+
 class Prompt(ApiModel):
     """The wanted prompt."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(exactly_one(present("inline"), message="name the prompt's source: inline"))
+        json_schema_extra=rules(
+            exactly_one(
+                present("inline"),
+                present("configMapRef"),
+                present("registryRef"),
+                message="name the prompt's source: exactly one of inline, configMapRef and registryRef",
+            )
+        )
     )
 
     inline: InlinePrompt | None = Field(default=None, description="The prompt, written here.")
+    config_map_ref: ConfigMapRef | None = Field(
+        default=None, description="The prompt in a ConfigMap of this namespace; its change is a new revision."
+    )
+    registry_ref: RegistryRef | None = Field(
+        default=None, description="The prompt in a registry, by version or by alias."
+    )

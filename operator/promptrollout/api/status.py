@@ -124,6 +124,33 @@ class Progress(Remembered):
     held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
 
 
+class PromptSource(Remembered):
+    """Where the wanted prompt comes from, if not from the spec itself, and what was found there last."""
+
+    reference: Sentence = Field(description="What the spec names.")
+    version: Word = Field(default="", description="The version found: the registry's, or the ConfigMap's.")
+    revision: Word = Field(default="", description="The short hash of what was found, sealed.")
+    resolved_at: Moment | None = Field(default=None, description="When it was found.")
+    unavailable_since: Moment | None = Field(
+        default=None, description="Since when it cannot be asked, if so."
+    )
+    unavailable: Sentence = Field(default="", description="Why not.")
+
+
+class PromptChanges(Remembered):
+    """What a candidate changes against stable, beside its texts."""
+
+    variables_added: Many[Word] = Field(
+        default_factory=list, description="Variables that applications must supply from now on."
+    )
+    variables_dropped: Many[Word] = Field(
+        default_factory=list, description="Variables that are supplied in vain."
+    )
+    settings: Many[Sentence] = Field(
+        default_factory=list, description="Model, parameters, template format, parts, tools and the rest."
+    )
+
+
 class Challenger(Remembered):
     """One of several revisions that are tried together."""
 
@@ -149,6 +176,9 @@ class Candidate(Remembered):
         default=0.0, description="Seconds paused or without metrics; the deadline waits for them."
     )
     progress: Progress = Field(description="Where the strategy is.")
+    changes: PromptChanges | None = Field(
+        default=None, description="What it changes against stable, beside its texts."
+    )
 
 
 class MetricStatus(Remembered):
@@ -274,6 +304,9 @@ class RolloutStatus(Remembered):
     rejected: Candidate | None = Field(
         default=None,
         description="The wanted revision, if it was rolled back or aborted: not tried again by itself.",
+    )
+    source: PromptSource | None = Field(
+        default=None, description="Where the wanted prompt was found, unless it is written inline."
     )
     delivered: Delivered | None = Field(default=None, description="What pods are told to serve.")
     pause: Pause | None = Field(default=None, description="Why it stands still, if it does.")

@@ -80,6 +80,13 @@ class Cluster(Protocol):
         """The ConfigMaps of a namespace that carry all these labels, read in chunks."""
         ...
 
+    def watch_configmap(self, key: ObjectKey) -> AsyncIterator[ConfigMapObject | None]:
+        """One ConfigMap as it is now, and then after each change, for ever; None while there is none of that name.
+
+        Costs a connection, and nothing for any other ConfigMap. What it told stands when it raises; begin anew then.
+        """
+        ...
+
     async def create_configmap(self, content: ConfigMapContent) -> ConfigMapObject:
         """Create it.
 

@@ -9,8 +9,8 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import quote
 
@@ -41,6 +41,7 @@ class Limits:
         deadline: seconds for a call in all, retries and waits included.
         connect: seconds to get a connection.
         concurrency: requests in flight at once; more wait their turn.
+        watches: watches of single objects at once; each has a connection of its own.
         backoff, backoff_cap: seconds before the first retry, doubling up to the cap, with full jitter.
     """
 
@@ -50,6 +51,7 @@ class Limits:
     concurrency: int = 64
     backoff: float = 0.1
     backoff_cap: float = 5.0
+    watches: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Transport:
             observer: told of every request.
         """
         self._limits = limits or Limits()
-        configuration.connection_pool_maxsize = self._limits.concurrency + 8  # room for the urgent
+        # Room for the urgent, and for watches, which keep theirs.
+        configuration.connection_pool_maxsize = self._limits.concurrency + 8 + self._limits.watches
         self._client = ApiClient(configuration)
         self._client.user_agent = "prompt-rollout"
         self._slots = asyncio.Semaphore(self._limits.concurrency)
@@ -153,6 +156,32 @@ class Transport:
                 return await self._persist(request)
         except TimeoutError:
             raise Unavailable(request.action, f"no answer within {limit:g} s") from None
+
+    async def watch(self, request: Request, seconds: float) -> AsyncIterator[Json]:
+        """The events of a watch, until the server ends it after about so many seconds.
+
+        Raises:
+            ClusterError: it could not begin, or broke; what was told until then stands.
+        """
+        query = {**request.query, "watch": "true", "timeoutSeconds": str(int(seconds))}
+        # Longer than the server's own end: only a connection that is dead without a word runs into it.
+        limits = aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=seconds + 15.0)
+        try:
+            response = await self._open(replace(request, query=query), limits)
+            async with response:
+                if response.status >= 400:
+                    raise error_for(
+                        request.action, response.status, _decode(await response.read()) or {}, None
+                    )
+                pending = b""
+                async for piece in response.content.iter_any():
+                    *lines, pending = (pending + piece).split(b"\n")
+                    for line in lines:
+                        if (event := _decode(line)) is not None:
+                            yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            text = str(error) or type(error).__name__
+            raise Unavailable(request.action, f"the watch broke: {text}") from error
 
     async def _persist(self, request: Request) -> Json:
         """Tries until there is an answer or a lasting error; the caller holds the deadline."""
@@ -206,6 +235,11 @@ class Transport:
         return answer
 
     async def _call(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
+        limits = aiohttp.ClientTimeout(total=self._limits.attempt, connect=self._limits.connect)
+        response = await self._open(request, limits)
+        return response.status, response.headers, await response.read()
+
+    async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         content_type = MERGE_PATCH if request.method == "PATCH" else JSON
         parameters = await self._client.param_serialize(
             method=request.method,
@@ -215,10 +249,9 @@ class Transport:
             body=request.body,
             auth_settings=["BearerToken"],
         )
-        timeout = aiohttp.ClientTimeout(total=self._limits.attempt, connect=self._limits.connect)
-        answer = await self._client.call_api(*parameters, _request_timeout=timeout)
+        answer = await self._client.call_api(*parameters, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
-        return response.status, response.headers, await response.read()
+        return response
 
     def _credentials(self) -> object:
         return self._client.configuration.api_key.get("BearerToken")

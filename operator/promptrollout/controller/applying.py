@@ -56,7 +56,10 @@ class Applier:
         """Every live revision has its immutable ConfigMap before a status names it; a deleted one comes back."""
         for wanted in parsed.revisions if not parsed.problems else ():
             children.documents.setdefault(wanted.short, dict(wanted.document))
-        for short in _live(decision):
+        live = _live(decision)
+        if parsed.wanted is not None and parsed.source is not None and not parsed.problems:
+            live.add(parsed.wanted.short)  # sealed at once: where it came from may not have it tomorrow
+        for short in live:
             if short not in children.revisions and short in children.documents:
                 revision = seal(children.documents[short])
                 children.revisions[short] = await self._create_revision(entry, revision)

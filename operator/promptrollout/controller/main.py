@@ -26,9 +26,10 @@ from promptrollout.controller.feed import Feed, kopf_login
 from promptrollout.controller.health import HealthServer, LoopLag, Probes
 from promptrollout.controller.leader import leader
 from promptrollout.controller.queue import Tempo, WorkQueue
-from promptrollout.controller.reconciler import Reconciler, Tuning
+from promptrollout.controller.reconciler import Outside, Reconciler, Tuning
 from promptrollout.controller.settings import PROGRAM, Settings, SettingsError, load
 from promptrollout.controller.telemetry import Gauges, Telemetry
+from promptrollout.registries import KINDS
 from promptrollout.sources.prometheus import PrometheusSource
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,9 @@ class Operator:
         tuning = Tuning(
             settings.delivery_mode, settings.acknowledge_poll, settings.nudge_again, settings.settle
         )
-        self._reconciler = Reconciler(self._cluster, self._sources, self._queue.add, telemetry, tuning)
+        registries = {name: KINDS[one.type](name, one) for name, one in settings.registries.items()}
+        outside = Outside(self._sources, registries)
+        self._reconciler = Reconciler(self._cluster, outside, self._queue.add, telemetry, tuning)
         self._wheel = Wheel(self._reconciler, self._queue, telemetry)
         self._feed = Feed(
             self._wheel,

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from promptrollout.api.problem import Problem
-from promptrollout.api.status import RolloutStatus
+from promptrollout.api.status import PromptChanges, RolloutStatus
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import ROLLOUT_LABEL, documents_in
@@ -18,6 +18,7 @@ from promptrollout.delivery import (
     parse,
     render,
 )
+from promptrollout.revision import changes_between
 from promptrollout.rollout import Command, Observations
 from promptrollout.rollout.payload import config_map_name
 
@@ -54,7 +55,10 @@ def observe(
         generation=seen.generation,
         wanted=parsed.wanted.short if parsed.wanted and not parsed.problems else "",
         problems=parsed.problems or _too_large(entry, parsed, children, status),
-        blocked=_blocked(entry, children, status),
+        blocked=_blocked(entry, parsed, children, status),
+        unresolved=parsed.unresolved,
+        source=parsed.source,
+        changes=_changes(parsed, children, status),
         written=entry.written,
         pods=entry.pods,
         arms={name: revision.short for name, revision in parsed.arms.items()},
@@ -99,7 +103,22 @@ def _too_large(
     return ()
 
 
-def _blocked(entry: Entry, children: Children, status: RolloutStatus) -> str:
+def _changes(parsed: Parsed, children: Children, status: RolloutStatus) -> PromptChanges | None:
+    """What a prompt that is about to become the candidate changes against stable."""
+    if parsed.wanted is None or status.stable is None:
+        return None
+    stable, candidate, wanted = status.stable.revision, status.candidate, parsed.wanted.short
+    if stable == wanted or stable not in children.documents or (candidate and candidate.revision == wanted):
+        return None
+    found = changes_between(children.documents[stable], parsed.wanted.document)
+    return PromptChanges(
+        variables_added=list(found.variables.added),
+        variables_dropped=list(found.variables.removed),
+        settings=list(found.settings),
+    )
+
+
+def _blocked(entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus) -> str:
     payload = children.payload
     if payload is not None and not payload.controlled_by(entry.seen.uid):
         return (
@@ -110,8 +129,8 @@ def _blocked(entry: Entry, children: Children, status: RolloutStatus) -> str:
         return ""
     live = {arm.revision for arm in status.delivered.arms} | {pin.revision for pin in status.delivered.pins}
     known = set(children.documents)
-    if entry.parsed and entry.parsed.wanted:
-        known |= {revision.short for revision in entry.parsed.revisions}
+    if parsed.wanted is not None:
+        known |= {revision.short for revision in parsed.revisions}
     lost = sorted(live - known)
     if not lost:
         return ""

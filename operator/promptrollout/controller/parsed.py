@@ -6,12 +6,22 @@ from dataclasses import dataclass, field
 from promptrollout.api.parse import parse_spec
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.cluster.objects import RolloutObject
-from promptrollout.controller.prompts import Wanted, sealed_prompt, wanted_prompt
-from promptrollout.delivery import PayloadTooLargeError, revision_config_map
+from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.controller.prompts import Wanted, sealed_inline
+from promptrollout.controller.references import ConfigMapReference, Reference
+from promptrollout.registries import RegistryReference
 from promptrollout.revision import Revision
+from promptrollout.rollout import SourceSeen
 from promptrollout.rollout.strategies import Strategy, strategy_of
 from promptrollout.sources.planning import Planned, plan_of
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that a spec may use, from the operator's configuration."""
+
+    sources: frozenset[str] = frozenset()
+    registries: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +31,12 @@ class Parsed:
     Attributes:
         generation: the generation it was.
         spec: None if it could not be read at all.
-        wanted: the sealed prompt; None if `problems` say why there is none.
+        wanted: the sealed prompt; None if `problems` say why there is none, or if it has to be looked up.
         arms: the sealed prompts that the strategy itself names, by arm.
         planned: what to compare; None if `problems` say why not.
         problems: what is wrong, by field path.
+        reference: where the prompt has to be looked up; None if it is written inline.
+        source, unresolved: what became of looking it up; see Observations.
     """
 
     uid: str
@@ -34,6 +46,9 @@ class Parsed:
     arms: Mapping[str, Revision] = field(default_factory=dict)
     planned: Planned | None = None
     problems: tuple[Problem, ...] = ()
+    reference: Reference | None = None
+    source: SourceSeen | None = None
+    unresolved: str = ""
 
     @property
     def revisions(self) -> tuple[Revision, ...]:
@@ -41,30 +56,28 @@ class Parsed:
         return (*([self.wanted] if self.wanted else []), *self.arms.values())
 
 
-def parse(seen: RolloutObject, sources: frozenset[str]) -> Parsed:
-    """Understand the spec of a rollout; `sources` are the names of the configured metric sources."""
+def parse(seen: RolloutObject, known: Known) -> Parsed:
+    """Understand the spec of a rollout."""
     spec = parse_spec(seen.spec)
     if not isinstance(spec, RolloutSpec):
         return Parsed(seen.uid, seen.generation, problems=spec)
-    strategy = strategy_of(spec.strategy)
-    prompt, planned = wanted_prompt(spec), plan_of(spec.analysis, strategy.rivals)
-    arms = {name: sealed_prompt(each, path) for name, (path, each) in strategy.prompts.items()}
+    strategy, rollout = strategy_of(spec.strategy), seen.key.name
+    inline = spec.prompt.inline is not None
+    prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
+    planned = plan_of(spec.analysis, strategy.rivals)
+    arms = {name: sealed_inline(rollout, each, path) for name, (path, each) in strategy.prompts.items()}
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
     problems += _alike(strategy, {"spec.prompt": prompt, **arms})
     if not isinstance(planned, Planned):
         problems += planned
-    if spec.analysis.metrics and spec.analysis.source not in sources:
-        known = ", ".join(sorted(sources)) or "none"
+    if spec.analysis.metrics and spec.analysis.source not in known.sources:
         problems.append(
-            Problem(
-                "spec.analysis.source",
-                f"{spec.analysis.source!r} is not configured",
-                f"use one of: {known}; sources are named in the operator's configuration",
-            )
+            _not_configured("spec.analysis.source", spec.analysis.source, known.sources, "sources")
         )
-    problems += _too_large(seen, prompt.revision, "spec.prompt")
-    for name, (path, _) in strategy.prompts.items():
-        problems += _too_large(seen, arms[name].revision, path)
+    registry = spec.prompt.registry_ref
+    if registry is not None and registry.registry not in known.registries:
+        path = "spec.prompt.registryRef.registry"
+        problems.append(_not_configured(path, registry.registry, known.registries, "registries"))
     return Parsed(
         seen.uid,
         seen.generation,
@@ -73,15 +86,25 @@ def parse(seen: RolloutObject, sources: frozenset[str]) -> Parsed:
         {name: arm.revision for name, arm in arms.items() if arm.revision},
         planned if isinstance(planned, Planned) else None,
         tuple(problems),
+        _reference(seen.key.namespace, spec, known),
     )
 
 
-def _too_large(seen: RolloutObject, revision: Revision | None, path: str) -> Iterator[Problem]:
-    try:
-        if revision:
-            revision_config_map(seen.key.name, revision.document)
-    except PayloadTooLargeError as error:
-        yield Problem(path, str(error), "shorten the prompt")
+def _not_configured(path: str, name: str, known: frozenset[str], what: str) -> Problem:
+    names = ", ".join(sorted(known)) or "none"
+    return Problem(
+        path,
+        f"{name!r} is not configured",
+        f"use one of: {names}; {what} are named in the operator's configuration",
+    )
+
+
+def _reference(namespace: str, spec: RolloutSpec, known: Known) -> Reference | None:
+    if (ref := spec.prompt.config_map_ref) is not None:
+        return ConfigMapReference(ObjectKey(namespace, ref.name))
+    if (there := spec.prompt.registry_ref) is not None and there.registry in known.registries:
+        return RegistryReference(there.registry, there.name, there.version or "", there.alias or "")
+    return None
 
 
 def _alike(strategy: Strategy, prompts: Mapping[str, Wanted]) -> Iterator[Problem]:

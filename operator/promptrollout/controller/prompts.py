@@ -1,11 +1,16 @@
-"""From the spec's prompt to a sealed revision, and what is wrong with it."""
+"""From a prompt, wherever it is written, to a sealed revision; and what is wrong with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from promptrollout.api.problem import Problem
-from promptrollout.api.prompt import Prompt
-from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.prompt import ConfigMapRef, InlinePrompt, Prompt
+from promptrollout.controller.documents import UnreadableError, read_document, read_prompt
+from promptrollout.delivery import PayloadTooLargeError, revision_config_map
 from promptrollout.revision import Revision, SealError, check_variables, seal
+
+_CONFIG_MAP = "spec.prompt.configMapRef"
+_REGISTRY = "spec.prompt.registryRef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,24 +21,75 @@ class Wanted:
     problems: tuple[Problem, ...] = field(default=())
 
 
-def wanted_prompt(spec: RolloutSpec) -> Wanted:
-    """Seal the prompt and check its variables."""
-    return sealed_prompt(spec.prompt, "spec.prompt")
-
-
-def sealed_prompt(source: Prompt, path: str) -> Wanted:
-    """Seal a prompt that stands in the spec at `path`, and check its variables."""
-    prompt, root = source.inline, f"{path}.inline"
-    if prompt is None:
-        return Wanted(problems=(Problem(path, "names no prompt", "write it under inline"),))
-    problems = tuple(
-        Problem(f"{root}.{found.field_path}".rstrip("."), found.message, "correct the text or the list")
-        for found in check_variables(prompt)
+def sealed_inline(rollout: str, source: Prompt, path: str) -> Wanted:
+    """Of a prompt that stands in the spec at `path`."""
+    if source.inline is None:
+        return Wanted(
+            problems=(Problem(path, "is not written inline", "write the prompts of arms under inline"),)
+        )
+    sealed, root = _sealed(rollout, source.inline), f"{path}.inline"
+    return Wanted(
+        sealed.revision,
+        tuple(Problem(f"{root}.{p.path}".rstrip("."), p.message, p.cure) for p in sealed.problems),
     )
-    if problems:
-        return Wanted(problems=problems)
+
+
+def wanted_from_config_map(rollout: str, ref: ConfigMapRef, data: Mapping[str, object]) -> Wanted:
+    """Of a ConfigMap's data, which its author may have written anything into."""
+    where = f"ConfigMap {ref.name}, key {ref.key}"
+    text = data.get(ref.key)
+    if not isinstance(text, str):
+        known = ", ".join(sorted(data)[:8]) or "none"
+        cure = f"add the key under data, or name another one in configMapRef (there are: {known})"
+        return Wanted(problems=(Problem(_CONFIG_MAP, f"ConfigMap {ref.name} has no key {ref.key}", cure),))
     try:
-        return Wanted(seal(prompt))
+        document = read_document(ref, text)
+    except UnreadableError as error:
+        return Wanted(problems=(Problem(_CONFIG_MAP, f"{where} {error}", "correct the ConfigMap"),))
+    return _from_outside(rollout, _CONFIG_MAP, where, document)
+
+
+def wanted_from_registry(rollout: str, where: str, document: Mapping[str, object]) -> Wanted:
+    """Of what a registry has; `where` says which prompt of which registry that is."""
+    return _from_outside(rollout, _REGISTRY, where, document)
+
+
+def missing_config_map(ref: ConfigMapRef, problem: str) -> Problem:
+    """A ConfigMap that is not there."""
+    cure = f"create it with the key {ref.key}, or name another one in configMapRef"
+    return Problem(_CONFIG_MAP, f"ConfigMap {ref.name} {problem}", cure)
+
+
+def missing_in_registry(problem: str) -> Problem:
+    """A prompt that a registry does not have."""
+    return Problem(
+        _REGISTRY, problem, "correct the name, the version or the alias, or add it to the registry"
+    )
+
+
+def _from_outside(rollout: str, path: str, where: str, document: Mapping[str, object]) -> Wanted:
+    prompt = read_prompt(document)
+    sealed = _sealed(rollout, prompt) if isinstance(prompt, InlinePrompt) else Wanted(problems=prompt)
+    return Wanted(
+        sealed.revision,
+        tuple(
+            Problem(path, f"{where}: {f'{p.path} ' if p.path else 'it '}{p.message}", p.cure)
+            for p in sealed.problems
+        ),
+    )
+
+
+def _sealed(rollout: str, prompt: InlinePrompt) -> Wanted:
+    """Seal the prompt and check its variables and its size; paths are relative to the prompt."""
+    wrong = check_variables(prompt)
+    if wrong:
+        found = (Problem(p.field_path, p.message, "correct the text or the list") for p in wrong)
+        return Wanted(problems=tuple(found))
+    try:
+        revision = seal(prompt)
+        revision_config_map(rollout, revision.document)
     except SealError as error:
-        at = f"{root}.{error.field_path}".rstrip(".")
-        return Wanted(problems=(Problem(at, error.message, "correct the prompt"),))
+        return Wanted(problems=(Problem(error.field_path, error.message, "correct the prompt"),))
+    except PayloadTooLargeError as error:
+        return Wanted(problems=(Problem("", str(error), "shorten the prompt"),))
+    return Wanted(revision)

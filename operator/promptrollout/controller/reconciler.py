@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from promptrollout.api.parse import read_status
@@ -15,10 +15,13 @@ from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
-from promptrollout.controller.parsed import Parsed, parse
+from promptrollout.controller.parsed import Known, Parsed, parse
+from promptrollout.controller.references import References
+from promptrollout.controller.resolving import Resolver
 from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
+from promptrollout.registries import PromptRegistry
 from promptrollout.rollout import Comparison, Decision, PodsSeen, checkpoint_of, decide
 from promptrollout.rollout.payload import config_map_name, payload_of
 from promptrollout.sources.protocol import MetricSource
@@ -36,6 +39,14 @@ class Tuning:
     settle: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the operator's configuration names, by the names that rollouts may use."""
+
+    sources: Mapping[str, MetricSource]
+    registries: Mapping[str, PromptRegistry] = field(default_factory=dict)
+
+
 class Reconciler:
     """Owns what is known of all rollouts, and turns the wheel for one at a time.
 
@@ -46,7 +57,7 @@ class Reconciler:
     def __init__(
         self,
         cluster: Cluster,
-        sources: Mapping[str, MetricSource],
+        outside: Outside,
         enqueue: Callable[[ObjectKey], None],
         telemetry: Telemetry,
         tuning: Tuning,
@@ -54,7 +65,10 @@ class Reconciler:
     ) -> None:
         self.memory = Memory()
         self._cluster = cluster
-        self._sources = frozenset(sources)
+        sources = outside.sources
+        self._known = Known(frozenset(sources), frozenset(outside.registries))
+        self._references = References(cluster, outside.registries, enqueue)
+        self._resolver = Resolver(self._references)
         self._enqueue = enqueue
         self._clock = clock
         self._tuning = tuning
@@ -79,6 +93,7 @@ class Reconciler:
     def rollout_gone(self, key: ObjectKey) -> None:
         """A rollout was deleted; its ConfigMaps go by ownerReference."""
         self.memory.forget(key)
+        self._resolver.leave(key)
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
 
@@ -144,6 +159,7 @@ class Reconciler:
             log.error("%s: %s", entry.seen.key, said)
             return None
         status = reading.status
+        parsed = await self._resolver.resolved(entry, parsed, children, status)
         seen = observe(entry, parsed, children, status, now)
         decision = decide(parsed.spec, status, seen, now)
         written = await self._applier.apply(entry, parsed, children, decision)
@@ -156,7 +172,7 @@ class Reconciler:
         parsed = entry.parsed
         if parsed is None or (parsed.uid, parsed.generation) != (entry.seen.uid, entry.seen.generation):
             before = parsed
-            parsed = entry.parsed = parse(entry.seen, self._sources)
+            parsed = entry.parsed = parse(entry.seen, self._known)
             if before and before.spec and parsed.spec and before.spec.delivery != parsed.spec.delivery:
                 entry.children = None
         return parsed
@@ -194,8 +210,11 @@ class Reconciler:
 
     async def run_background(self) -> None:
         """Sample and ask for acknowledgements, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.sampler.run(), name="sampler")
-            tasks.create_task(
-                self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
-            )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.sampler.run(), name="sampler")
+                tasks.create_task(
+                    self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
+                )
+        finally:
+            await self._references.close()

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from promptrollout.api.quantities import format_duration, parse_duration
 from promptrollout.api.spec import DeliveryMode
+from promptrollout.registries import RegistryConfig
 from promptrollout.sources.config import PrometheusConfig
 
 PROGRAM: Final = "prompt-rollout-operator"
@@ -28,6 +30,10 @@ _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 #: What kubelet sets for each Service of the namespace: prompt-rollout-metrics gives PROMPT_ROLLOUT_METRICS_PORT.
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_[0-9]+_(TCP|UDP|SCTP)")
 _SERVICE_ADDRESS = re.compile(r"^(tcp|udp|sctp)://")
+
+
+_ONE_OF = {"sources": "source", "registries": "registry"}
+_Config = TypeVar("_Config", PrometheusConfig, RegistryConfig)
 
 
 class SettingsError(ValueError):
@@ -44,6 +50,7 @@ class Settings:
 
     namespaces: tuple[str, ...] = ()
     sources: Mapping[str, PrometheusConfig] = field(default_factory=dict)
+    registries: Mapping[str, RegistryConfig] = field(default_factory=dict)
     kubeconfig: Path | None = None
     delivery_mode: DeliveryMode = DeliveryMode.NUDGE
     metrics_port: int = 8080
@@ -199,11 +206,16 @@ def _mode(text: str) -> DeliveryMode:
 
 
 def load_sources(file: Path) -> dict[str, PrometheusConfig]:
-    """The metric sources of a YAML file.
+    """The metric sources of a YAML file. Raises ValueError, with the path of the field that is wrong."""
+    return _load_named(file, "sources", PrometheusConfig)
 
-    Raises:
-        ValueError: with the path of the field that is wrong.
-    """
+
+def load_registries(file: Path) -> dict[str, RegistryConfig]:
+    """The prompt registries of a YAML file. Raises ValueError, with the path of the field that is wrong."""
+    return _load_named(file, "registries", RegistryConfig)
+
+
+def _load_named(file: Path, what: str, kind: type[_Config]) -> dict[str, _Config]:
     try:
         content: object = yaml.safe_load(file.read_text())
     except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
@@ -212,24 +224,23 @@ def load_sources(file: Path) -> dict[str, PrometheusConfig]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ValueError(f"{file} cannot be read: {reason}") from error
-    if (
-        not isinstance(content, dict)
-        or set(content) != {"sources"}
-        or not isinstance(content["sources"], dict)
-    ):
-        raise ValueError(f"{file}: must hold `sources` and nothing else, a map of names to sources")
+    if not isinstance(content, dict) or set(content) != {what} or not isinstance(content[what], dict):
+        raise ValueError(f"{file}: must hold `{what}` and nothing else, a map of names to {what}")
     try:
-        return {str(name): _source(f"sources.{name}", raw) for name, raw in content["sources"].items()}
+        return {str(name): _named(what, str(name), raw, kind) for name, raw in content[what].items()}
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def _source(path: str, raw: object) -> PrometheusConfig:
-    if not re.fullmatch(_LABEL, path.removeprefix("sources.")):
-        raise ValueError(f"{path}: a source's name is made of lower-case letters, digits and hyphens")
+def _named(what: str, name: str, raw: object, kind: type[_Config]) -> _Config:
+    path = f"{what}.{name}"
+    if not re.fullmatch(_LABEL, name):
+        raise ValueError(
+            f"{path}: a {_ONE_OF[what]}'s name is made of lower-case letters, digits and hyphens"
+        )
     if not isinstance(raw, dict) or "url" not in raw:
         raise ValueError(f"{path}.url: is missing")
-    known = {_camel(f.name): f for f in fields(PrometheusConfig)}
+    known = {_camel(f.name): f for f in fields(kind)}
     values: dict[str, object] = {}
     for key, value in raw.items():
         if key not in known:
@@ -240,9 +251,9 @@ def _source(path: str, raw: object) -> PrometheusConfig:
         except ValueError as error:
             raise ValueError(f"{path}.{key}: {error}") from error
     try:
-        return TypeAdapter(PrometheusConfig).validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        first: ErrorDetails = error.errors(include_input=False, include_url=False)[0]
         where = ".".join([path, *(_camel(str(part)) for part in first["loc"])])
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}{'.' if where == path else ': '}{message}") from None
@@ -261,6 +272,13 @@ _OPTIONS: Final = (
         lambda text: load_sources(Path(text)),
         "YAML with the metric sources that rollouts may name; see below. Read at start",
         attribute="sources",
+    ),
+    _Option(
+        "registries-file",
+        "FILE",
+        lambda text: load_registries(Path(text)),
+        "YAML with the prompt registries that rollouts may name; see below. Read at start",
+        attribute="registries",
     ),
     _Option(
         "kubeconfig",
@@ -341,6 +359,16 @@ The sources file has PromQL-speaking stores by name; `analysis.source` of a roll
 
 %(fields)s
 
+The registries file has prompt registries by name; `prompt.registryRef.registry` of a rollout names one:
+
+  registries:
+    mlflow:
+      url: http://mlflow.prompts:5000
+      bearerTokenFile: /var/run/secrets/mlflow/token
+      pollInterval: 1m
+
+%(registry_fields)s
+
 A right that the operator's account lacks is named in the log and by /readyz; it is asked for again until it is there.
 
 exit status: 0 after SIGTERM or SIGINT; 1 when a part of it died or another leads now; 2 for a setting or credentials
@@ -356,12 +384,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    others = (_camel(one.name) for one in fields(PrometheusConfig) if one.name != "url")
-    more = textwrap.fill(", ".join(others), 110, initial_indent="  known: ", subsequent_indent="  ")
+    more = {"fields": _known_fields(PrometheusConfig), "registry_fields": _known_fields(RegistryConfig)}
     parser = _Parser(
         PROGRAM,
         description="Watches PromptRollouts and carries them out: delivers, steps, compares, promotes, rolls back.",
-        epilog=_EPILOG % {"fields": more},
+        epilog=_EPILOG % more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -374,6 +401,11 @@ def _parser() -> argparse.ArgumentParser:
         text = f"{option.meaning} [{option.variable}{known}]"
         parser.add_argument(f"--{option.flag}", metavar=option.takes, help=text, **boolean)  # type: ignore[arg-type] # two known keys
     return parser
+
+
+def _known_fields(kind: type[PrometheusConfig] | type[RegistryConfig]) -> str:
+    others = (_camel(one.name) for one in fields(kind) if one.name != "url")
+    return textwrap.fill(", ".join(others), 110, initial_indent="  known: ", subsequent_indent="  ")
 
 
 def _shown(default: object) -> str:

@@ -1,5 +1,6 @@
 """Prompts as sealed, content-addressed revisions: normal form, hash, variables, templates. Pure."""
 
+from promptrollout.revision.changes import Changes, changes_between
 from promptrollout.revision.sealing import (
     SCHEMA,
     SHORT,
@@ -22,12 +23,14 @@ from promptrollout.revision.variables import (
     check_variables,
     diff_variables,
     preview,
+    used_variables,
 )
 
 __all__ = [
     "FORMATS",
     "SCHEMA",
     "SHORT",
+    "Changes",
     "Problem",
     "Revision",
     "SealError",
@@ -36,10 +39,12 @@ __all__ = [
     "VariableDiff",
     "Variables",
     "canonical_json",
+    "changes_between",
     "check_variables",
     "diff_variables",
     "preview",
     "render_template",
     "seal",
     "template_variables",
+    "used_variables",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,17 @@ def check_variables(prompt: SupportsModelDump | Mapping[str, object]) -> list[Pr
             possible |= used.possible
     mismatch = None if problems else _mismatch(document, Variables(frozenset(required), frozenset(possible)))
     return [*problems, mismatch] if mismatch else problems
+
+
+def used_variables(prompt: SupportsModelDump | Mapping[str, object]) -> frozenset[str]:
+    """What the texts certainly take from outside; of texts that are no templates, nothing."""
+    document = as_mapping(prompt)
+    template_format = str(document.get("templateFormat") or DEFAULT_FORMAT)
+    used: set[str] = set()
+    for _, text in _texts(document):
+        with contextlib.suppress(TemplateError):
+            used |= template_variables(text, template_format).required
+    return frozenset(used)
 
 
 def diff_variables(old: Mapping[str, object], new: Mapping[str, object]) -> VariableDiff:

@@ -2,7 +2,7 @@
 
 - `observations`: what the shell saw; `decision`: what it shall do.
 - `decide`: the order in which the concerns get their say, and nothing else.
-- `delivering`, `commands`, `following`, `trial`, `settling`: one concern each.
+- `sourcing`, `delivering`, `commands`, `following`, `trial`, `settling`: one concern each.
 - `strategies`: one file each; the rest knows none by name.
 - `summary`: phase, message and conditions, derived once at the end.
 """
@@ -17,6 +17,7 @@ from promptrollout.rollout.observations import (
     LoadedPayload,
     Observations,
     PodsSeen,
+    SourceSeen,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Observations",
     "PodsSeen",
     "Sampling",
+    "SourceSeen",
     "checkpoint_of",
     "decide",
 ]

@@ -62,6 +62,10 @@ def _need_candidate(turn: Turn) -> str:
 def _need_spec(turn: Turn) -> None:
     if turn.spec is None or turn.seen.problems:
         raise RefusedError("the spec is invalid (see status.message); mend it first")
+    if turn.seen.unresolved:
+        raise RefusedError(
+            "it is not known yet which prompt is wanted (see status.message); try again when it is"
+        )
     if turn.seen.blocked:
         raise RefusedError("nothing can be delivered now (see status.message); mend that first")
 

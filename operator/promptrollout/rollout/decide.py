@@ -11,6 +11,7 @@ from promptrollout.rollout.delivering import observe_delivery
 from promptrollout.rollout.following import follow_prompt
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
+from promptrollout.rollout.sourcing import heed_source
 from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
 from promptrollout.rollout.trial import heed_analysis, run_trial
@@ -21,16 +22,17 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     """The whole next status and what else is wanted, from all that is known at `now` (UTC).
 
     Total and deterministic: the same arguments give the same decision, and no argument makes it raise.
-    `spec` is None if it could not be read; `seen.problems` then says why. A spec that is invalid, or a
-    delivery that is blocked, leaves what is served as it is: only harm and commands still act. Harm comes before
-    commands: who says promote cannot have known of it.
+    `spec` is None if it could not be read; `seen.problems` then says why. A spec that is invalid, a prompt that is
+    not known yet, or a delivery that is blocked, leaves what is served as it is: only harm and commands still act.
+    Harm comes before commands: who says promote cannot have known of it.
     """
     turn = Turn(spec, status, seen, now)
     forget_the_future(turn)
+    heed_source(turn)
     observe_delivery(turn)
     heed_analysis(turn)
     obey(turn)
-    if spec is not None and not seen.problems and not seen.blocked:
+    if spec is not None and not (seen.problems or seen.blocked or seen.unresolved):
         follow_prompt(turn)
         run_trial(turn)
     end_drain(turn)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from promptrollout.api.status import Candidate, Challenger, HistoryEntry, Outcome, Progress, RevisionRef
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, salt_for, serve
+from promptrollout.rollout.sourcing import tell_changes
 from promptrollout.rollout.strategies import Goal
 from promptrollout.rollout.turn import Turn
 
@@ -54,15 +55,18 @@ def start_trial(turn: Turn, goal: Goal, attempt: int = 1) -> None:
     if stable is None or strategy is None:
         return
     progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
+    changes = turn.seen.changes if goal.id == turn.seen.wanted else None
     candidate = Candidate(
         revision=goal.id,
         arms=[Challenger(name=name, revision=revision) for name, revision in goal.arms],
         attempt=attempt,
         started_at=turn.now,
         progress=progress,
+        changes=changes,
     )
     turn.set(candidate=candidate, rejected=None, pause=None, analysis=None, concluded=None)
     serve(turn, arms_of(stable.revision, candidate), salt_for(turn.seen.uid, stable.revision, goal.id))
+    tell_changes(turn, changes)
     again = f", attempt {attempt}" if attempt > 1 else ""
     turn.note(
         "CandidateDelivered",

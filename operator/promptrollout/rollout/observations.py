@@ -6,7 +6,7 @@ from datetime import datetime
 
 from promptrollout.analysis import Evidence, Verdict
 from promptrollout.api.problem import Problem
-from promptrollout.api.status import MetricStatus
+from promptrollout.api.status import MetricStatus, PromptChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,22 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSeen:
+    """Where a prompt that is not written inline was looked for, and what became of it.
+
+    Attributes:
+        reference: what the spec names, in words.
+        version, revision: what was found there; empty if nothing has been found yet.
+        unavailable: why it could not be asked last time, as a phrase; empty if it could.
+    """
+
+    reference: str
+    version: str = ""
+    revision: str = ""
+    unavailable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observations:
     """Everything one decision may depend on besides spec, status and the time.
 
@@ -107,6 +123,9 @@ class Observations:
         wanted: the short hash of the wanted prompt, sealed; empty if `problems` say why there is none.
         problems: what is wrong with the spec, or with what is to be delivered.
         blocked: why nothing can be delivered at all (a foreign ConfigMap, a lost revision); empty if it can.
+        unresolved: why it is not known yet what is wanted (a registry that does not answer), as a sentence.
+        source: where the prompt was looked for; None if it is written inline.
+        changes: what the wanted revision changes against stable, beside its texts; None if unknown or nothing.
         written: (sequence, moment) of the newest payload known to be in the ConfigMap.
         pods: which pods there are and what they have loaded; None if not looked at this time.
         arms: the revisions of the prompts that the strategy itself names, by arm, sealed.
@@ -119,6 +138,9 @@ class Observations:
     wanted: str = ""
     problems: tuple[Problem, ...] = ()
     blocked: str = ""
+    unresolved: str = ""
+    source: SourceSeen | None = None
+    changes: PromptChanges | None = None
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
     arms: Mapping[str, str] = field(default_factory=dict)

@@ -6,8 +6,12 @@ from promptrollout.api.status import Conclusion, Condition, ConditionStatus, Pha
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
 from promptrollout.rollout.following import named
+from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
+
+#: Only there for a prompt that is not written inline.
+_PROMPT_AVAILABLE = "PromptAvailable"
 
 
 def summarise(turn: Turn) -> RolloutStatus:
@@ -33,6 +37,8 @@ def _phase(turn: Turn) -> Phase:
     status = turn.status
     if turn.seen.problems or turn.seen.blocked or turn.spec is None:
         return Phase.INVALID
+    if turn.seen.unresolved or (status.stable is None and status.candidate is None):
+        return Phase.PENDING
     loaded = acknowledged_at(turn) is not None
     if status.rejected:
         # Once all pods were back it is over; that drained pins go later is no second rollback.
@@ -43,15 +49,23 @@ def _phase(turn: Turn) -> Phase:
             return Phase.PAUSED
         started = status.candidate.progress.step > 0 or candidate_weight(status.delivered) > 0
         return Phase.PROGRESSING if started else Phase.DELIVERING
-    if status.stable is None:
-        return Phase.PENDING
     return Phase.HEALTHY if loaded else Phase.DELIVERING
 
 
 def _message(turn: Turn, phase: Phase) -> str:
+    said, changes = _standing(turn, phase), ""
+    if phase is Phase.DELIVERING and turn.status.candidate:
+        changes = describe_changes(turn.status.candidate.changes)
+    problem = "" if turn.seen.unresolved else source_problem(turn)
+    return said + (f". Against stable it {changes}" if changes else "") + (f" ({problem})" if problem else "")
+
+
+def _standing(turn: Turn, phase: Phase) -> str:
     status = turn.status
     if phase is Phase.INVALID:
         return _invalid(turn)
+    if turn.seen.unresolved:
+        return turn.seen.unresolved + "." + _kept(status)
     if status.pause and phase is Phase.PAUSED:
         return status.pause.message
     if status.rejected and status.rollback:
@@ -84,7 +98,7 @@ def _invalid(turn: Turn) -> str:
 
 
 def _kept(status: RolloutStatus) -> str:
-    """What an invalid spec leaves as it is."""
+    """What a spec that cannot be followed leaves as it is."""
     if status.stable is None:
         return ""
     rejected, rollback = status.rejected, status.rollback
@@ -102,10 +116,12 @@ def _conditions(turn: Turn, phase: Phase, message: str) -> list[Condition]:
         "Paused": _paused(turn, phase),
         "Valid": _valid(phase, message),
         **standard_conditions(phase, message),
+        **_prompt_available(turn),
     }
     old = {c.type: c for c in turn.status.conditions}
     ours = [_condition(turn, name, fact, old.get(name)) for name, fact in facts.items()]
-    return [*ours, *(c for c in turn.status.conditions if c.type not in facts)]
+    gone = facts.keys() | {_PROMPT_AVAILABLE}
+    return [*ours, *(c for c in turn.status.conditions if c.type not in gone)]
 
 
 def _condition(turn: Turn, name: str, fact: Facts, old: Condition | None) -> Condition:
@@ -171,3 +187,14 @@ def _valid(phase: Phase, message: str) -> Facts:
     if phase is Phase.INVALID:
         return False, "Invalid", message
     return True, "Valid", ""
+
+
+def _prompt_available(turn: Turn) -> dict[str, Facts]:
+    source = turn.status.source
+    if source is None:
+        return {}
+    if source.unavailable_since is not None:
+        return {_PROMPT_AVAILABLE: (False, "SourceUnavailable", source.unavailable)}
+    if turn.seen.unresolved or not source.revision:
+        return {_PROMPT_AVAILABLE: (None, "NotResolved", f"{source.reference} has given no prompt yet")}
+    return {_PROMPT_AVAILABLE: (True, "Resolved", describe_found(source))}
