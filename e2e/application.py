@@ -67,13 +67,17 @@ class Application:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec."""
+    """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec.
+
+    `prompt`: its whole spec.prompt, for one that is not written inline; then `system_prompt` is not used.
+    """
 
     application: Application
     system_prompt: str
     steps: Sequence[Json]
     analysis: Json
     delivery: Json
+    prompt: Json | None = None
 
     def manifest(self) -> Json:
         messages = [
@@ -97,7 +101,7 @@ class Rollout:
             "kind": "PromptRollout",
             "metadata": {"name": self.application.rollout, "namespace": self.application.namespace},
             "spec": {
-                "prompt": {"inline": inline},
+                "prompt": self.prompt or {"inline": inline},
                 "delivery": delivery,
                 "strategy": {"canary": {"steps": list(self.steps)}},
                 "analysis": dict(self.analysis),

@@ -117,6 +117,21 @@ class Given:
         self._rollout = replace(self._rollout, delivery={**self._rollout.delivery, **settings})
         return self
 
+    def a_prompt_from(self, **source: object) -> Self:
+        """`spec.prompt` as given: configMapRef={...}, say."""
+        self._rollout = replace(self._rollout, prompt=source)
+        return self
+
+    def objects(self, *manifests: Json) -> Self:
+        """Other objects of the namespace, applied as their author would."""
+        self._stack.kubectl.apply(manifests, "-n", self._rollout.application.namespace)
+        return self
+
+    def an_applied_rollout(self) -> Self:
+        """Whatever becomes of it."""
+        self._stack.apply_rollout(self._rollout.manifest())
+        return self
+
     def a_promoted_prompt(self, system_prompt: str) -> Self:
         """The first revision: at 100 % at once, loaded by all pods, Healthy."""
         self._rollout = replace(self._rollout, system_prompt=system_prompt)
@@ -149,6 +164,18 @@ class When:
         rollout = replace(self.subject.rollout, system_prompt=system_prompt)
         self.subject = replace(self.subject, rollout=rollout)
         self.subject.stack.apply_rollout(rollout.manifest())
+        return self
+
+    def the_prompt_comes_from(self, **source: object) -> Self:
+        """Another `spec.prompt`."""
+        rollout = replace(self.subject.rollout, prompt=source)
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.apply_rollout(rollout.manifest())
+        return self
+
+    def applied(self, *manifests: Json) -> Self:
+        """Other objects of the namespace, by their author."""
+        self.subject.stack.kubectl.apply(manifests, "-n", self.subject.application.namespace)
         return self
 
     def the_steps_become(self, *steps: Json) -> Self:

@@ -197,8 +197,10 @@ def test_help_names_every_setting_its_variable_and_its_default(capsys):
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.replace("prompt-\n", "prompt-").split())
     flags = re.findall(r" --([a-z-]+) (?:[A-Z,]+|\[BOOL\]) ", said.split("options:")[1])
-    fields = {name for name in Settings.__dataclass_fields__ if name not in {"sources", "ignored"}}
-    assert {flag.replace("-", "_") for flag in flags} == fields | {"sources_file"}
+    fields = {
+        name for name in Settings.__dataclass_fields__ if name not in {"sources", "registries", "ignored"}
+    }
+    assert {flag.replace("-", "_") for flag in flags} == fields | {"sources_file", "registries_file"}
     for flag in flags:
         assert f"[PROMPT_ROLLOUT_{flag.replace('-', '_').upper()}" in said
     assert "[PROMPT_ROLLOUT_RESYNC_INTERVAL; default 10m]" in said
