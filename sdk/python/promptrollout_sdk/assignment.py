@@ -29,18 +29,7 @@ class Assignment:
     a pin decided. What it hands out are copies.
     """
 
-    __slots__ = (
-        "_cluster",
-        "_seen",
-        "in_shadow",
-        "pair",
-        "pinned",
-        "render_failed",
-        "rollout",
-        "served",
-        "unit",
-        "unit_given",
-    )
+    __slots__ = ("_cluster", "_pin", "_shadow", "render_failed", "rollout", "served", "unit", "unit_given")
 
     def __init__(
         self,
@@ -54,12 +43,10 @@ class Assignment:
         self.served = served
         self.unit = unit
         self.unit_given = unit_given
-        self.pinned = pin is not None
-        self.render_failed = False
-        self._seen = pin.events if pin else ()
+        self._pin = pin
         self._cluster = -1
-        self.in_shadow = False
-        self.pair: Pair | None = None
+        self._shadow: tuple[Pair, bool] | None = None
+        self.render_failed = False
 
     # What to send -----------------------------------------------------------------------------------------------
 
@@ -117,6 +104,11 @@ class Assignment:
     # Who decided ------------------------------------------------------------------------------------------------
 
     @property
+    def pinned(self) -> bool:
+        """Whether a pin decided."""
+        return self._pin is not None
+
+    @property
     def revision(self) -> str:
         """The revision's short hash; `default` when the prompt comes from the code."""
         return self.served.series.key.revision
@@ -146,7 +138,7 @@ class Assignment:
     @property
     def pin(self) -> str:
         """Keep it with the conversation and give it to the next `assign`; ask for it after the request."""
-        seen = self.served.series.affected(self.unit).union(self._seen) if self.unit_given else ()
+        seen = self.served.series.affected(self.unit).union(self._before) if self.unit_given else ()
         return str(Pin(self.revision, self.exposure, self.arm, tuple(sorted(seen))))
 
     @property
@@ -169,8 +161,9 @@ class Assignment:
     def score(self, name: str, value: float) -> None:
         """A judgement of this answer, from 0 (worst) to 1 (best)."""
         counted = self.rollout.count_score(self.served.series.key, self.cluster, name, value)
-        if counted and self.pair:
-            self.pair.score(name, float(value), candidate=self.in_shadow)
+        if counted and self._shadow:
+            pair, in_shadow = self._shadow
+            pair.score(name, float(value), candidate=in_shadow)
 
     def shadow(self, fn: Run) -> bool:
         """Run the candidate beside this answer, after it was given; True if it was started.
@@ -181,12 +174,31 @@ class Assignment:
         """
         return self.rollout.start_shadow(self, fn)
 
+    @property
+    def in_shadow(self) -> bool:
+        """Whether this is the candidate's side of a shadow run."""
+        return self._shadow is not None and self._shadow[1]
+
+    @property
+    def paired(self) -> bool:
+        """Whether it is one side of a shadow run."""
+        return self._shadow is not None
+
+    def join(self, pair: Pair, *, in_shadow: bool) -> None:
+        """Make it one side of a shadow run."""
+        self._shadow = (pair, in_shadow)
+
+    @property
+    def _before(self) -> tuple[str, ...]:
+        """Events that the pin says the unit has had."""
+        return self._pin.events if self._pin else ()
+
     def count_unit(self, events: tuple[str, ...]) -> None:
         """Count a request and its events for its unit and cluster (statistics-correlated, "What the SDK exports")."""
         series, clusters, cluster = self.served.series, self.served.clusters, self.cluster
         seen = series.affected(self.unit)
-        if self._seen:
-            seen = seen.union(self._seen)
+        if self._pin and self._pin.events:
+            seen = seen.union(self._pin.events)
         if clusters:
             clusters.requests[cluster].inc()
             for event in events:

@@ -28,11 +28,12 @@ class Loaded:
         if old and old != self._labels:
             self._take_back(old)
 
-    def announce(self) -> None:
-        """Say it again in a new process."""
-        if not self._announced:
+    def announce(self) -> bool:
+        """Say it again in a new process; True if that was due."""
+        due, self._announced = not self._announced, True
+        if due:
             self._say()
-            self._announced = True
+        return due
 
     def forked(self) -> None:
         """The metrics of a child in multi-process mode start empty."""

@@ -17,6 +17,7 @@ from decimal import Decimal
 
 _TAG = re.compile(r"\{\{(?:\{(?P<triple>[^}]*)\}|(?P<sigil>[#^/!&>=]?)(?P<name>.*?))\}\}", re.DOTALL)
 _NAME = re.compile(r"\.|[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_DEEPEST = 100
 _REFUSED = {">": "partials", "=": "new delimiters"}
 
 
@@ -58,6 +59,8 @@ def parse(template: str) -> list[Node]:
             continue
         name = _name(tag, template)
         if tag["sigil"] in ("#", "^"):
+            if len(open_sections) == _DEEPEST:
+                raise MustacheError(f"more than {_DEEPEST} sections inside each other")
             section = Section(name, inverted=tag["sigil"] == "^")
             nodes.append(section)
             open_sections.append(section)
@@ -171,13 +174,13 @@ def _lookup(name: str, stack: Sequence[object]) -> object:
 
 
 def _name(tag: re.Match[str], template: str) -> str:
+    name = (tag["triple"] if tag["triple"] is not None else tag["name"]).strip()
+    if tag["sigil"] not in _REFUSED and _NAME.fullmatch(name):
+        return name
     where = f"line {_line(template, tag.start())}: {tag[0]}"
     if tag["sigil"] in _REFUSED:
         raise MustacheError(f"{where}: {_REFUSED[tag['sigil']]} are not supported")
-    name = (tag["triple"] if tag["triple"] is not None else tag["name"]).strip()
-    if not _NAME.fullmatch(name):
-        raise MustacheError(f"{where}: {name!r} is no name; write {{{{name}}}} or {{{{name.field}}}}")
-    return name
+    raise MustacheError(f"{where}: {name!r} is no name; write {{{{name}}}} or {{{{name.field}}}}")
 
 
 def _text(nodes: list[Node], text: str, template: str, position: int) -> None:
@@ -190,11 +193,14 @@ def _text(nodes: list[Node], text: str, template: str, position: int) -> None:
 
 def _standalone(template: str, tag: re.Match[str]) -> tuple[int, int]:
     """The span of the tag, widened to its whole line when nothing but blanks share it."""
-    start = template.rfind("\n", 0, tag.start()) + 1
-    end = template.find("\n", tag.end())
-    end = len(template) if end < 0 else end + 1
-    alone = not template[start : tag.start()].strip() and not template[tag.end() : end].strip()
-    return (start, end) if alone else tag.span()
+    start, end = tag.span()
+    while start and template[start - 1] in " \t":
+        start -= 1
+    while end < len(template) and template[end] in " \t\r":
+        end += 1
+    begins = start == 0 or template[start - 1] == "\n"
+    ends = end == len(template) or template[end] == "\n"
+    return (start, min(end + 1, len(template))) if begins and ends else tag.span()
 
 
 def _line(template: str, position: int) -> int:

@@ -20,10 +20,10 @@ from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.loaded import Loaded
 from promptrollout_sdk.metrics import families_of, forget_dead_processes
 from promptrollout_sdk.payload import Contract, load
-from promptrollout_sdk.pins import Pin, parse_pin, parse_token
+from promptrollout_sdk.pins import parse_token
 from promptrollout_sdk.prompt import Message, Part, Prompt, prompt_from_code
 from promptrollout_sdk.scoring import Scoring
-from promptrollout_sdk.serving import Served, Serving
+from promptrollout_sdk.serving import Followed, NoPinError, Served, Serving
 from promptrollout_sdk.shadow import Pair, Run, Shadows
 from promptrollout_sdk.source import DirectorySource, Source
 from promptrollout_sdk.watcher import watcher
@@ -157,7 +157,7 @@ class PromptRollout:
             if pin:
                 followed = self._follow(serving, pin)
                 if followed:
-                    return Assignment(self, followed[0], unit, given, followed[1])
+                    return Assignment(self, followed.served, unit, given, followed.pin)
             return Assignment(self, serving.assign(unit.encode()), unit, given)
         except (AttributeError, UnicodeEncodeError):  # an id that is no string, or no valid one
             text = utf8(str(unit))
@@ -201,7 +201,8 @@ class PromptRollout:
 
     def poll(self, now: float) -> None:
         """One look of the background thread."""
-        self._loaded.announce()
+        if self._loaded.announce():
+            forget_dead_processes()  # this one may succeed one that was killed
         retry = self._failure is not None and now >= self._retry_at
         if retry or self._source.version() != self._tried:
             self.refresh()
@@ -257,13 +258,12 @@ class PromptRollout:
         # Unreachable: __init__ raises without a payload and a default. Kept so that no type says otherwise.
         return self._serve_default(prompt_from_code(""))
 
-    def _follow(self, serving: Serving, text: str) -> tuple[Served, Pin] | None:
-        pin = parse_pin(text) if isinstance(text, str) else None
-        if pin is None:
+    def _follow(self, serving: Serving, text: str) -> Followed | None:
+        try:
+            return serving.follow(text, time.time())
+        except (NoPinError, TypeError):  # a TypeError from something that is not even hashable
             self.problem("pin", "a pin that is none was ignored")
             return None
-        served = serving.follow(pin, time.time())
-        return (served, pin) if served else None
 
     # For assignments ----------------------------------------------------------------------------------------------
 
@@ -278,11 +278,12 @@ class PromptRollout:
         """Run the shadowed revision beside an assignment, if the payload asks for it."""
         serving = self._serving
         rules = serving.payload.shadow if serving else None
-        if serving is None or rules is None or beside.pair is not None:
+        if serving is None or rules is None or beside.paired:
             return False
         candidate = Assignment(self, serving.shadowed(rules), beside.unit, beside.unit_given)
-        candidate.pair = beside.pair = Pair(self.families, self.name, rules.revision)
-        candidate.in_shadow = True
+        pair = Pair(self.families, self.name, rules.revision)
+        beside.join(pair, in_shadow=False)
+        candidate.join(pair, in_shadow=True)
         return self.shadows.start(rules, self.name, fn, candidate)
 
     def problem(self, reason: str, message: str, *, trace: bool = False) -> None:

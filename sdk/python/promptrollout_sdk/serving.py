@@ -6,16 +6,19 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
+from math import inf
+from typing import NamedTuple
 
 from promptrollout_sdk.counting import ArmSeries, ClusterSeries, Key
 from promptrollout_sdk.hashing import WHOLE, utf8
 from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.payload import Payload, Shadow
-from promptrollout_sdk.pins import Pin
+from promptrollout_sdk.pins import Pin, parse_pin
 from promptrollout_sdk.prompt import Prompt
 
 # A pin of an exposure that is further away is counted in today's: label values stay bounded whatever pins say.
 MAX_AGE = 64
+MAX_PINS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,18 @@ class Served:
     prompt: Prompt
     series: ArmSeries
     clusters: ClusterSeries | None
+
+
+class Followed(NamedTuple):
+    """What a pin leads to, until a moment (Unix seconds)."""
+
+    served: Served
+    pin: Pin
+    until: float
+
+
+class NoPinError(ValueError):
+    """A text that is no pin."""
 
 
 class Serving:
@@ -41,6 +56,8 @@ class Serving:
         ]
         self.last = self._arms[-1]
         self._pinned: dict[tuple[str, str, int], Served] = {}
+        # Pins of a rollout are few (an arm's conversations without events share one), so what one leads to is kept.
+        self._followed: dict[str, Followed] = {}
 
     @property
     def keys(self) -> list[Key]:
@@ -53,21 +70,37 @@ class Serving:
         digest = sha256(self._salt + unit).digest()
         return self._arms[bisect_right(self._ends, int.from_bytes(digest[:8], "big") * WHOLE >> 64)]
 
-    def follow(self, pin: Pin, now: float) -> Served | None:
-        """What the pin's conversation goes on with; None when its revision is gone and it gets a new assignment.
+    def follow(self, text: str, now: float) -> Followed | None:
+        """What a pin's conversation goes on with; None when its revision is gone and it gets a new assignment.
 
-        A live arm keeps its conversations, unless its weight was taken to 0 and it is not the last (stable) one:
-        that is a rollback. A draining revision keeps them until its time is over. `now` is in Unix seconds.
+        `now` is in Unix seconds. NoPinError for a text that is no pin.
+        """
+        known = self._followed.get(text)
+        if known is not None and now < known.until and not known.served.series.dropped:
+            return known
+        pin = parse_pin(text) if isinstance(text, str) else None
+        if pin is None:
+            raise NoPinError(text)
+        found = self._lead(pin, now)
+        if found is not None:
+            if len(self._followed) >= MAX_PINS:
+                self._followed.clear()
+            self._followed[text] = found
+        return found
+
+    def _lead(self, pin: Pin, now: float) -> Followed | None:
+        """By the rules: a live arm keeps its conversations, a draining revision until its time is over.
+
+        An arm whose weight was taken to 0, and that is not the last (stable) one, was rolled back.
         """
         arms = [arm for arm in self.payload.arms if arm.revision == pin.revision]
         arms.sort(key=lambda arm: arm.name != pin.arm)
         last = self.payload.arms[-1]
         for arm in arms:
             if arm.weight > 0 or arm is last:
-                return self._cached(arm.name, pin, live=True)
-        if now < self.payload.pinned.get(pin.revision, 0.0):
-            return self._cached(pin.arm, pin, live=False)
-        return None
+                return Followed(self._cached(arm.name, pin, live=True), pin, inf)
+        until = self.payload.pinned.get(pin.revision, 0.0)
+        return Followed(self._cached(pin.arm, pin, live=False), pin, until) if now < until else None
 
     def shadowed(self, rules: Shadow) -> Served:
         """The revision that runs in the shadow; its arm is called `shadow`."""

@@ -1,7 +1,14 @@
 """Payloads come, change, break and recover; what was good goes on serving."""
 
+import hashlib
+import json
 import logging
 import os
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,7 +17,7 @@ from promptrollout.delivery import render
 from promptrollout.revision import seal
 from promptrollout_sdk import Contract, PayloadError, PromptRollout
 from promptrollout_sdk.source import MAX_FILE_BYTES
-from testkit import DOCUMENTS, NEW, OLD, payload, unit_of
+from testkit import DOCUMENTS, NEW, OLD, Mount, payload, unit_of
 
 
 def loaded(registry):
@@ -46,18 +53,40 @@ def test_the_background_look_sees_the_swap(mount, rollout):
 GOOD = render(payload(2), DOCUMENTS)
 
 
+def render_with(**changes):
+    """The payload with changed fields and a right hash."""
+    fields = json.loads(GOOD["rollout.json"]) | changes
+    fields.pop("hash")
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return GOOD | {"rollout.json": json.dumps(fields | {"hash": hashlib.sha256(text.encode()).hexdigest()})}
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
         (GOOD | {"rollout.json": GOOD["rollout.json"][:40]}, "not_json"),
         (GOOD | {"rollout.json": GOOD["rollout.json"].replace('"sequence":2', '"sequence":3')}, "hash"),
         ({"rollout.json": GOOD["rollout.json"]}, "revision_missing"),
-        (GOOD | {"rollout.json": "x" * (MAX_FILE_BYTES + 1)}, "too_large"),
+        (GOOD | {"rollout.json": "x" * (10 * MAX_FILE_BYTES)}, "too_large"),
+        (GOOD | {f"{OLD.short}.json": "x" * (10 * MAX_FILE_BYTES)}, "too_large"),
+        (render_with(schema=9), "schema"),
+        (render_with(arms=[{"name": "stable", "revision": OLD.short, "weight": 9999}]), "weights"),
         (GOOD | {"rollout.json": b"\xff\xfe\x00"}, "not_json"),
         (GOOD | {"rollout.json": "[" * 200_000}, "not_json"),
         ({}, "missing"),
     ],
-    ids=["truncated", "hash", "no revision", "10 MB", "binary", "deep", "empty"],
+    ids=[
+        "truncated",
+        "hash",
+        "no revision",
+        "10 MB",
+        "10 MB revision",
+        "schema",
+        "weights",
+        "binary",
+        "deep",
+        "empty",
+    ],
 )
 def test_a_broken_payload_keeps_the_last_good_one_and_recovers_by_itself(
     mount, rollout, value, caplog, files, reason
@@ -85,15 +114,46 @@ def test_a_directory_that_disappears_and_comes_back(mount, rollout, value):
     assert rollout.sequence == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_permission_that_is_taken_away_and_given_back(mount, rollout, value):
-    mount.deliver(payload(2))
-    file = (mount.path / "rollout.json").resolve()
-    file.chmod(0)
+@contextmanager
+def unprivileged():
+    """Root may read everything: be nobody meanwhile."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_permission_that_is_taken_away_and_given_back(registry, value, caplog):
+    with TemporaryDirectory() as name:  # not below pytest's own, which nobody else may enter
+        Path(name).chmod(0o755)
+        mount = Mount(Path(name))
+        mount.deliver(payload())
+        rollout = PromptRollout.from_directory(mount.path, registry=registry, watch=False)
+        mount.deliver(payload(2))
+        file = (mount.path / "rollout.json").resolve()
+        file.chmod(0)
+        with unprivileged():
+            for now in (1.0, 5.0):
+                rollout.poll(now)
+        assert rollout.sequence == 1
+        assert value("payload_errors_total", reason="unreadable") == 1
+        assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
+        file.chmod(0o644)
+        rollout.poll(9.0)
+        assert rollout.sequence == 2
+
+
+def test_a_directory_in_the_place_of_the_file(mount, rollout, value):
+    mount.write({})
+    (mount.path / "..data" / "rollout.json").mkdir()
     rollout.poll(1.0)
-    assert value("payload_errors_total", reason="unreadable") == 1
-    file.chmod(0o644)
-    rollout.poll(9.0)
+    assert (rollout.sequence, value("payload_errors_total", reason="unreadable")) == (1, 1)
+    mount.deliver(payload(2))
+    rollout.poll(3.0)
     assert rollout.sequence == 2
 
 
@@ -176,11 +236,23 @@ def test_a_step_that_is_idle_for_an_hour_leaves_the_registry(mount, rollout, val
     assert value("requests_total", **(old | {"step": "2"})) == 0
 
 
-def test_a_500_kb_payload_is_loaded(mount, rollout):
-    big = seal({"text": "word " * 100_000})
+def test_while_a_500_kb_payload_is_loaded_requests_go_on(mount, rollout):
+    big = seal({"text": "word {{shop}} " * 36_000, "variables": ["shop"]})
     arms = tuple(
         a if a.name == "candidate" else a.__class__("stable", big.short, 9500) for a in payload().arms
     )
     mount.deliver(payload(2, arms=arms), DOCUMENTS | {big.short: big.document})
-    assert rollout.refresh()
-    assert rollout.assign(unit_of(rollout, "stable")).render_text().startswith("word word")
+    unit = unit_of(rollout, "stable")
+    loading = threading.Thread(target=rollout.refresh)
+    took = []
+    loading.start()
+    while loading.is_alive():
+        began = time.perf_counter()
+        with rollout.assign(unit).request():
+            pass
+        took.append(time.perf_counter() - began)
+    loading.join()
+    assert rollout.assign(unit).render_text(shop="S").startswith("word S")
+    # No lock is shared with the loader: what a request waits for is at most the interpreter's turns of 5 ms each.
+    assert len(took) > 20
+    assert sorted(took)[len(took) // 2] < 0.005

@@ -19,6 +19,7 @@ interface Section {
 
 const TAG = /\{\{(?:\{(?<triple>[^}]*)\}|(?<sigil>[#^/!&>=]?)(?<name>[^]*?))\}\}/g;
 const NAME = /^(?:\.|[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*)$/;
+const DEEPEST = 100;
 const REFUSED: Readonly<Record<string, string>> = { ">": "partials", "=": "new delimiters" };
 
 /** The template as a tree. Throws MustacheError. */
@@ -36,6 +37,7 @@ export function parse(template: string): Node[] {
     if (sigil === "!") continue;
     const name = nameOf(tag, sigil, template);
     if (sigil === "#" || sigil === "^") {
+      if (open.length === DEEPEST) throw new MustacheError(`more than ${DEEPEST} sections inside each other`);
       const section: Section = { name, inverted: sigil === "^", children: [] };
       nodes.push(section);
       open.push(section);
@@ -113,14 +115,12 @@ function has(value: unknown, key: string): boolean {
 }
 
 function nameOf(tag: RegExpMatchArray, sigil: string, template: string): string {
-  const where = `line ${lineOf(template, tag.index ?? 0)}: ${tag[0]}`;
-  const refused = REFUSED[sigil];
-  if (refused) throw new MustacheError(`${where}: ${refused} are not supported`);
   const name = (tag.groups?.["triple"] ?? tag.groups?.["name"] ?? "").trim();
-  if (!NAME.test(name)) {
-    throw new MustacheError(`${where}: ${JSON.stringify(name)} is no name; write {{name}} or {{name.field}}`);
-  }
-  return name;
+  const refused = REFUSED[sigil];
+  if (!refused && NAME.test(name)) return name;
+  const where = `line ${lineOf(template, tag.index ?? 0)}: ${tag[0]}`;
+  if (refused) throw new MustacheError(`${where}: ${refused} are not supported`);
+  throw new MustacheError(`${where}: ${JSON.stringify(name)} is no name; write {{name}} or {{name.field}}`);
 }
 
 function addText(nodes: Node[], text: string, template: string, position: number): void {
@@ -133,11 +133,13 @@ function addText(nodes: Node[], text: string, template: string, position: number
 
 /** The span of the tag, widened to its whole line when nothing but blanks share it. */
 function standalone(template: string, [from, to]: [number, number]): [number, number] {
-  const start = from === 0 ? 0 : template.lastIndexOf("\n", from - 1) + 1;
-  const newline = template.indexOf("\n", to);
-  const end = newline < 0 ? template.length : newline + 1;
-  const alone = !template.slice(start, from).trim() && !template.slice(to, end).trim();
-  return alone ? [start, end] : [from, to];
+  let start = from;
+  let end = to;
+  while (start > 0 && " \t".includes(template.charAt(start - 1))) start -= 1;
+  while (end < template.length && " \t\r".includes(template.charAt(end))) end += 1;
+  const begins = start === 0 || template.charAt(start - 1) === "\n";
+  const ends = end === template.length || template.charAt(end) === "\n";
+  return begins && ends ? [start, Math.min(end + 1, template.length)] : [from, to];
 }
 
 function lineOf(template: string, position: number): number {
