@@ -66,6 +66,8 @@ class About:
     stable: str
     attempt: int
     operator: str  #: version
+    arm: str = "candidate"
+    against: str = "stable"
 
     def to_json(self) -> dict[str, object]:
         """JSON-able."""

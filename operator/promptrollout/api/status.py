@@ -257,6 +257,27 @@ class HistoryEntry(Remembered):
     reason: Word = Field(default="", description="Why, in one word.")
     started_at: Moment = Field(description="When it became the candidate.")
     ended_at: Moment = Field(description="When that was over.")
+    evidence: Word = Field(default="", description="The ConfigMap that holds the windows that this rests on.")
+
+
+class DecisionRecord(Remembered):
+    """A decision that rested on the comparison, and where its evidence is kept."""
+
+    revision: Word = Field(description="The short hash of what was judged.")
+    arm: Word = Field(default="candidate", description="Its arm.")
+    against: Word = Field(default="stable", description="The arm that it was compared with.")
+    attempt: int = Field(default=1, description="Which attempt.")
+    kind: Word = Field(description="Step, Held, Promoted, RolledBack or Dropped (one arm of several).")
+    reason: Word = Field(default="", description="Why, in one word.")
+    step: int = Field(default=0, description="The step in work when it was decided.")
+    weight: int = Field(default=0, description="The weight of all that was on trial then, in 1/10,000.")
+    verdict: Word = Field(default="", description="The verdict that it rested on.")
+    through: Moment | None = Field(default=None, description="The end of the last window that it rested on.")
+    at: Moment = Field(description="When it was decided.")
+    evidence: Word = Field(
+        default="",
+        description="The ConfigMap that keeps the windows it rests on; empty until that is written.",
+    )
 
 
 class Conclusion(Remembered):
@@ -320,6 +341,9 @@ class RolloutStatus(Remembered):
     last_command: CommandResult | None = Field(default=None, description="What became of the last command.")
     history: Many[HistoryEntry] = Field(
         default_factory=list, description="Earlier revisions, the latest first."
+    )
+    decisions: Some[DecisionRecord] = Field(
+        default_factory=list, description="What was decided on the comparison, the latest first."
     )
     conditions: Some[Condition] = Field(
         default_factory=list,

@@ -36,7 +36,9 @@ from promptrollout.cluster.protocol import NudgeReport
 from promptrollout.cluster.stores import KubeAccess, KubeEvents, KubeLeases
 from promptrollout.cluster.transport import (
     FIELD_MANAGER,
+    JSON,
     ONLY_METADATA,
+    ONLY_METADATA_LIST,
     Limits,
     Method,
     Observer,
@@ -133,11 +135,12 @@ class KubeCluster:
             return None
 
     async def list_configmaps(
-        self, namespace: str, labels: Mapping[str, str]
+        self, namespace: str, labels: Mapping[str, str], *, contents: bool = True
     ) -> AsyncIterator[ConfigMapObject]:
         """See Cluster."""
         query = {"labelSelector": LabelSelector(labels).query()} if labels else {}
-        async for raw in self._list(api_path("v1", namespace, "configmaps"), "configmaps", query):
+        accept = JSON if contents else ONLY_METADATA_LIST
+        async for raw in self._list(api_path("v1", namespace, "configmaps"), "configmaps", query, accept):
             yield parse_configmap(raw)
 
     async def watch_configmap(self, key: ObjectKey) -> AsyncIterator[ConfigMapObject | None]:
@@ -231,9 +234,11 @@ class KubeCluster:
         """See Cluster."""
         self.events.emit(Happening(regarding, kind, reason, message))
 
-    async def _read(self, path: str, what: str, query: Mapping[str, str] | None = None) -> Json:
+    async def _read(
+        self, path: str, what: str, query: Mapping[str, str] | None = None, accept: str = JSON
+    ) -> Json:
         verb = "list" if query is not None else "get"
-        return await self._transport.send(Request("GET", path, f"{verb} {what}", query or {}))
+        return await self._transport.send(Request("GET", path, f"{verb} {what}", query or {}, accept=accept))
 
     async def _write(
         self,
@@ -251,7 +256,9 @@ class KubeCluster:
         request = Request(method, path, action, {"fieldManager": FIELD_MANAGER}, body, deadline=deadline)
         return await self._transport.send(request if not lean else _lean(request))
 
-    async def _list(self, path: str, what: str, query: Mapping[str, str]) -> AsyncIterator[Json]:
+    async def _list(
+        self, path: str, what: str, query: Mapping[str, str], accept: str = JSON
+    ) -> AsyncIterator[Json]:
         """The items of a list, page by page; goes on after a page's token has expired."""
         token = ""
         while True:
@@ -259,7 +266,7 @@ class KubeCluster:
             if token:
                 page_query["continue"] = token
             try:
-                page = await self._read(path, what, page_query)
+                page = await self._read(path, what, page_query, accept)
             except Expired as expired:
                 token = expired.resume
                 continue
@@ -278,6 +285,7 @@ _VERBS: Mapping[Method, str] = {"GET": "get", "POST": "create", "PATCH": "patch"
 def _check_size(action: str, content: ConfigMapContent) -> None:
     """Refuses what the server would: its limit is on the values alone, in UTF-8 (MaxSecretSize of its core API)."""
     sizes = {key: len(text.encode()) for key, text in content.data.items()}
+    sizes |= {key: len(value) for key, value in content.binary.items()}
     if sum(sizes.values()) > CONFIGMAP_LIMIT:
         parts = ", ".join(f"{key} {size:,}" for key, size in sorted(sizes.items()))
         total = (

@@ -88,6 +88,7 @@ class ConfigMapContent:
 
     Attributes:
         data: the whole data; what is not here shall not be there.
+        binary: binaryData, for ConfigMaps that are created and never changed.
         labels, annotations: shall be there; others' are left alone.
         owner: the controlling owner.
         immutable: whether the server shall refuse any later change of `data`.
@@ -99,11 +100,12 @@ class ConfigMapContent:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     immutable: bool = False
+    binary: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigMapObject:
-    """A ConfigMap as stored. `binary_keys` are the keys under binaryData, which we never write."""
+    """A ConfigMap as stored. `binary_keys` are the keys under binaryData, which only evidence has."""
 
     key: ObjectKey
     uid: str

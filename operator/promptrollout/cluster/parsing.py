@@ -1,5 +1,6 @@
 """From the API server's JSON to the operator's objects, and back for what it creates."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 from promptrollout.cluster.objects import (
@@ -107,6 +108,8 @@ def configmap_json(content: ConfigMapContent) -> dict[str, object]:
         },
         "data": dict(content.data),
     }
+    if content.binary:
+        body["binaryData"] = {key: b64encode(value).decode("ascii") for key, value in content.binary.items()}
     return body | {"immutable": True} if content.immutable else body
 
 

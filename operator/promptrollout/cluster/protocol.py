@@ -76,8 +76,13 @@ class Cluster(Protocol):
         """The ConfigMap as stored now, None if there is none."""
         ...
 
-    def list_configmaps(self, namespace: str, labels: Mapping[str, str]) -> AsyncIterator[ConfigMapObject]:
-        """The ConfigMaps of a namespace that carry all these labels, read in chunks."""
+    def list_configmaps(
+        self, namespace: str, labels: Mapping[str, str], *, contents: bool = True
+    ) -> AsyncIterator[ConfigMapObject]:
+        """The ConfigMaps of a namespace that carry all these labels, read in chunks.
+
+        Without `contents` only their metadata travels; then `data`, `binary_keys` and `immutable` say nothing.
+        """
         ...
 
     def watch_configmap(self, key: ObjectKey) -> AsyncIterator[ConfigMapObject | None]:

@@ -27,6 +27,9 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 #: Asks the server to send back an object's metadata alone.
 ONLY_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+ONLY_METADATA_LIST: Final = (
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+)
 
 _log = logging.getLogger(__name__)
 _jitter = random.SystemRandom()

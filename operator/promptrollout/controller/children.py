@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from promptrollout.analysis.keeping import Files
 from promptrollout.cluster.objects import ConfigMapContent, ObjectKey, RolloutObject
 from promptrollout.delivery import ROLLOUT_FILE, revision_config_map
 from promptrollout.revision import Revision, SealError, seal
@@ -10,6 +11,7 @@ from promptrollout.revision import Revision, SealError, seal
 #: The rollout that a ConfigMap belongs to, and what it is for.
 ROLLOUT_LABEL = "promptrollout.dev/rollout"
 KIND_LABEL = "promptrollout.dev/kind"
+EVIDENCE_KIND = "evidence"
 MANAGER = {"app.kubernetes.io/managed-by": "prompt-rollout"}
 
 
@@ -37,6 +39,19 @@ def payload_content(owner: RolloutObject, name: str, data: Mapping[str, str]) ->
         data=data,
         owner=owner.as_owner,
         labels=labels(owner.key.name, "payload"),
+    )
+
+
+def evidence_content(owner: RolloutObject, name: str, files: Files, summary: str) -> ConfigMapContent:
+    """The immutable ConfigMap that keeps what a decision rested on."""
+    return ConfigMapContent(
+        key=ObjectKey(owner.key.namespace, name),
+        data=files.data,
+        owner=owner.as_owner,
+        labels=labels(owner.key.name, EVIDENCE_KIND),
+        annotations={"promptrollout.dev/decision": summary},
+        immutable=True,
+        binary=files.binary,
     )
 
 

@@ -13,6 +13,7 @@ from promptrollout.analysis import (
     SideEvidence,
     assess,
 )
+from promptrollout.analysis.ledger import Ledger
 from promptrollout.api.status import MetricStatus
 from promptrollout.rollout import Better, Comparison, Sampling
 from promptrollout.sources.planning import Planned
@@ -21,12 +22,16 @@ from promptrollout.sources.protocol import NoData, Problem, SourceError
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a source: of which pair, up to which window, when it was done, and what was wrong with it."""
+    """One reading of a source: of which pair, up to which window, when it was done, and what was wrong with it.
+
+    `ledger` has the windows since the trial began.
+    """
 
     sampling: Sampling
     through: datetime
     read_at: datetime
     problems: Mapping[str, Problem]
+    ledger: Ledger | None = None
 
 
 def describe(planned: Planned, evidence: Evidence, reading: Reading) -> Comparison:
@@ -53,6 +58,7 @@ def describe(planned: Planned, evidence: Evidence, reading: Reading) -> Comparis
         mismatch=_mismatch(said.sample_ratio),
         nothing_matched="; ".join(empty[:2]),
         better=_better(planned, said),
+        ledger=reading.ledger,
     )
 
 

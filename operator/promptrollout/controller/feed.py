@@ -22,7 +22,7 @@ from promptrollout.cluster.login import load_configuration
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.parsing import parse_configmap, parse_rollout
 from promptrollout.cluster.protocol import Cluster
-from promptrollout.controller.children import KIND_LABEL, MANAGER
+from promptrollout.controller.children import EVIDENCE_KIND, KIND_LABEL, MANAGER
 from promptrollout.controller.memory import newer
 from promptrollout.controller.telemetry import Telemetry
 
@@ -409,8 +409,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8)
     settings.watching.chunk_size = 500
+    # Evidence is large, and nobody changes it: it need not be told of.
     settings.watching.label_selectors["", "v1", _CONFIGMAPS] = ",".join(
-        f"{k}={v}" for k, v in MANAGER.items()
+        [*(f"{k}={v}" for k, v in MANAGER.items()), f"{KIND_LABEL}!={EVIDENCE_KIND}"]
     )
     settings.queueing.exit_timeout = 1.0
     settings.process.ultimate_exiting_timeout = (

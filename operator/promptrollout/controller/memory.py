@@ -9,7 +9,7 @@ from datetime import datetime
 
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.controller.parsed import Parsed
-from promptrollout.rollout import Comparison, PodsSeen
+from promptrollout.rollout import Comparison, KeptEvidence, PodsSeen
 
 Document = dict[str, object]
 
@@ -40,6 +40,7 @@ class Entry:
         written: (sequence, moment) of the last payload known to be in the ConfigMap.
         pods: what was last seen of the pods.
         comparisons: the analysis' last word on each pair of arms, all of one trial.
+        kept: evidence written lately, for the status to name.
     """
 
     seen: RolloutObject
@@ -48,6 +49,7 @@ class Entry:
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    kept: tuple[KeptEvidence, ...] = ()
 
     def compared(self, said: Comparison) -> None:
         """Keep this word; those on other trials are of no use any more."""

@@ -6,7 +6,7 @@ from promptrollout.api.problem import Problem
 from promptrollout.api.status import PromptChanges, RolloutStatus
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.cluster.protocol import Cluster
-from promptrollout.controller.children import ROLLOUT_LABEL, documents_in
+from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.parsed import Parsed
 from promptrollout.delivery import (
@@ -34,7 +34,8 @@ async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Child
         children.payload = await cluster.get_configmap(ObjectKey(key.namespace, name))
     if children.payload is not None and children.payload.controlled_by(uid):
         children.documents |= documents_in(children.payload.data)
-    async for found in cluster.list_configmaps(key.namespace, {ROLLOUT_LABEL: key.name}):
+    mine = {ROLLOUT_LABEL: key.name, KIND_LABEL: "revision"}
+    async for found in cluster.list_configmaps(key.namespace, mine):
         if not found.controlled_by(uid) or not found.immutable:
             continue
         documents = documents_in(found.data)
@@ -64,6 +65,7 @@ def observe(
         arms={name: revision.short for name, revision in parsed.arms.items()},
         comparisons=tuple(entry.comparisons.values()),
         command=Command.parse(command) if command else None,
+        kept=entry.kept,
     )
 
 

@@ -5,14 +5,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 from promptrollout.api.parse import read_status
 from promptrollout.api.spec import DeliveryMode
+from promptrollout.api.status import RolloutStatus
 from promptrollout.cluster.errors import ClusterError, Conflict, NamespaceTerminating, NotFound
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
+from promptrollout.controller.keeping import Job, Keeper
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
 from promptrollout.controller.parsed import Known, Parsed, parse
@@ -22,7 +25,16 @@ from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
 from promptrollout.registries import PromptRegistry
-from promptrollout.rollout import Comparison, Decision, PodsSeen, checkpoint_of, decide
+from promptrollout.rollout import (
+    Comparison,
+    Decision,
+    KeptEvidence,
+    Observations,
+    PodsSeen,
+    checkpoint_of,
+    decide,
+)
+from promptrollout.rollout.grounds import evidence_names
 from promptrollout.rollout.payload import config_map_name, payload_of
 from promptrollout.sources.protocol import MetricSource
 
@@ -73,6 +85,7 @@ class Reconciler:
         self._clock = clock
         self._tuning = tuning
         self._applier = Applier(cluster, clock, telemetry)
+        self._keeper = Keeper(cluster, self._evidence_kept, version("promptrollout"))
         self.sampler = Sampler(sources, self._compared, clock, tuning.settle)
         self.acknowledgements = Acknowledgements(
             cluster,
@@ -96,6 +109,7 @@ class Reconciler:
         self._resolver.leave(key)
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
+        self._keeper.forget(key)
 
     def configmap_changed(self, seen: ConfigMapObject, *, gone: bool) -> None:
         """A ConfigMap of ours changed; unless that was our own write, the rollout's are read again."""
@@ -123,6 +137,11 @@ class Reconciler:
     def _acknowledged(self, key: ObjectKey, pods: PodsSeen) -> None:
         if entry := self.memory.entries.get(key):
             entry.pods = pods
+            self._enqueue(key)
+
+    def _evidence_kept(self, key: ObjectKey, kept: KeptEvidence) -> None:
+        if entry := self.memory.entries.get(key):
+            entry.kept = (*entry.kept, kept)
             self._enqueue(key)
 
     # The wheel.
@@ -162,11 +181,32 @@ class Reconciler:
         parsed = await self._resolver.resolved(entry, parsed, children, status)
         seen = observe(entry, parsed, children, status, now)
         decision = decide(parsed.spec, status, seen, now)
-        written = await self._applier.apply(entry, parsed, children, decision)
-        if seen.blocked:
-            entry.children = None  # what is in the way is not ours, so no watch tells when it is gone
-        await self._follow(entry, parsed, children, decision, written=written)
+        observed = entry.seen.resource_version
+        try:
+            written = await self._applier.apply(entry, parsed, children, decision)
+            if seen.blocked:
+                entry.children = None  # what is in the way is not ours, so no watch tells when it is gone
+            await self._follow(entry, parsed, children, decision, written=written)
+        finally:
+            # Last, so that nothing waits for it; but always when the status has it, whatever failed after that.
+            if entry.seen.resource_version != observed:
+                self._keep_evidence(entry, status, seen, decision)
         return decision.wake_at
+
+    def _keep_evidence(
+        self, entry: Entry, before: RolloutStatus, seen: Observations, decision: Decision
+    ) -> None:
+        stable = before.stable.revision if before.stable else ""
+        for said in seen.comparisons:
+            pair = (said.arm, said.against)
+            records = tuple(one for one in decision.decided if (one.arm, one.against) == pair)
+            if records:
+                self._keeper.keep(Job(entry.seen, stable, records, said))
+        answered = frozenset(kept.name for kept in seen.kept)
+        entry.kept = tuple(kept for kept in entry.kept if kept.name not in answered)
+        named = evidence_names(decision.status)
+        if (evidence_names(before) | answered) - named:
+            self._keeper.keep(Job(entry.seen, named=named, answered=answered))
 
     def _parsed(self, entry: Entry) -> Parsed:
         parsed = entry.parsed
@@ -210,6 +250,7 @@ class Reconciler:
 
     async def run_background(self) -> None:
         """Sample and ask for acknowledgements, for ever."""
+<<<<<<< HEAD
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.sampler.run(), name="sampler")
@@ -218,3 +259,11 @@ class Reconciler:
                 )
         finally:
             await self._references.close()
+=======
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.sampler.run(), name="sampler")
+            tasks.create_task(self._keeper.run(), name="evidence")
+            tasks.create_task(
+                self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
+            )
+>>>>>>> 99a82bc (Evidence ConfigMaps: what decisions rest on is kept, and the status names it)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from promptrollout.analysis import AnalysisPlan, Evidence, FoldItem, History, fold_many
+from promptrollout.analysis.ledger import FROM_CHECKPOINT, Ledger
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller.describing import Reading, describe
 from promptrollout.rollout import Comparison, Sampling
@@ -41,6 +42,7 @@ class Session:
     evidence: Evidence | None
     through: float
     not_before: float = 0.0
+    ledger: Ledger | None = None
 
     @property
     def interval(self) -> float:
@@ -111,14 +113,15 @@ class Sampler:
         (key, source), sampling, checkpoint = where, pair.sampling, pair.checkpoint
         if old is not None and _same_pair(old.sampling, sampling):
             if old.planned != planned:
-                old.evidence = _under(planned.plan, old.evidence)
+                _replan(old, planned.plan)
             old.source, old.sampling, old.planned = source, sampling, planned
             return old
         evidence = Evidence.from_checkpoint(planned.plan, checkpoint[0]) if checkpoint else None
         interval = sampling.interval.total_seconds()
         begin = checkpoint[1].timestamp() if checkpoint else _floor(sampling.since.timestamp(), interval)
         self._changed.set()
-        return Session(key, source, sampling, planned, evidence, begin)
+        ledger = Ledger.begin(planned.plan, evidence, dropped=FROM_CHECKPOINT) if evidence else None
+        return Session(key, source, sampling, planned, evidence, begin, ledger=ledger)
 
     def leave(self, key: ObjectKey) -> None:
         """The trial is over."""
@@ -176,6 +179,8 @@ class Sampler:
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
             session.evidence = evidence
+            if session.ledger is not None:
+                session.ledger = session.ledger.plus(sample.windows, evidence)
             session.through = max((w.end for w in sample.windows), default=session.through)
             if not sample.windows and sample.unreadable is None:
                 session.through = end
@@ -187,7 +192,7 @@ class Sampler:
 
     def _tell(self, session: Session, evidence: Evidence, sample: Sample, read_at: datetime) -> None:
         through = datetime.fromtimestamp(session.through, UTC)
-        reading = Reading(session.sampling, through, read_at, sample.problems)
+        reading = Reading(session.sampling, through, read_at, sample.problems, session.ledger)
         self._news(session.key, describe(session.planned, evidence, reading))
 
     async def _seed(self, session: Session, source: MetricSource) -> bool:
@@ -206,6 +211,7 @@ class Sampler:
             self._tell(session, evidence, Sample(problems=broken), self._clock())
             return False
         session.evidence = evidence
+        session.ledger = Ledger.begin(session.planned.plan, evidence, seed)
         return True
 
 
@@ -218,9 +224,13 @@ def _same_pair(one: Sampling, other: Sampling) -> bool:
     )
 
 
-def _under(plan: AnalysisPlan, evidence: Evidence | None) -> Evidence | None:
+def _replan(session: Session, plan: AnalysisPlan) -> None:
     """The evidence under an edited plan: metrics that changed start anew, the others keep theirs."""
-    return evidence and evidence.aligned(plan)
+    if session.evidence is None:
+        return
+    session.evidence = session.evidence.aligned(plan)
+    if session.ledger is not None and session.ledger.plan != plan:
+        session.ledger = session.ledger.under(plan, session.evidence)
 
 
 def _floor(moment: float, interval: float) -> float:

@@ -9,6 +9,7 @@ from promptrollout.rollout.contest import samplings
 from promptrollout.rollout.decision import Decision
 from promptrollout.rollout.delivering import observe_delivery
 from promptrollout.rollout.following import follow_prompt
+from promptrollout.rollout.grounds import name_kept_evidence, record_decisions
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
 from promptrollout.rollout.sourcing import heed_source
@@ -40,11 +41,14 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
         settle(turn)
     if seen.blocked:
         turn.wake(now + LOOK_AGAIN)
+    name_kept_evidence(turn)
+    decided = record_decisions(turn)
     final = summarise(turn)
     return Decision(
         status=final,
         notes=tuple(turn.notes),
         sampling=samplings(turn),
         awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,
+        decided=decided,
         wake_at=turn.wake_at,
     )

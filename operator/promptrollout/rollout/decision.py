@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from promptrollout.api.status import RolloutStatus
+from promptrollout.api.status import DecisionRecord, RolloutStatus
 from promptrollout.rollout.observations import CANDIDATE, STABLE
 
 
@@ -51,6 +51,7 @@ class Decision:
         notes: events, in order.
         sampling: the pairs to compare; none while there is nothing to compare.
         awaiting_pods: whether pods have yet to load the payload.
+        decided: what was decided on the comparison in this turn: its evidence is to be kept, after all writes.
         wake_at: the latest moment at which to decide again if nothing happens before; None: no need.
     """
 
@@ -58,4 +59,5 @@ class Decision:
     notes: tuple[Note, ...] = ()
     sampling: tuple[Sampling, ...] = ()
     awaiting_pods: bool = False
+    decided: tuple[DecisionRecord, ...] = ()
     wake_at: datetime | None = None

@@ -53,7 +53,6 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
             window_end=harmed.through if harmed else None,
             readable_at=harmed.read_at if harmed else None,
             decided_at=turn.now,
-            evidence=harmed.evidence if harmed else "",
         ),
     )
     serve(turn, arms_of(stable.revision), pins=[*_running_pins(turn), *_pins(turn, live)])

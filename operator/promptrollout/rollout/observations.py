@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from promptrollout.analysis import Evidence, Verdict
+from promptrollout.analysis.ledger import Ledger
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import MetricStatus, PromptChanges
 
@@ -75,7 +76,7 @@ class Comparison:
         unreadable: why some metric cannot be read, as a phrase; empty if all can.
         mismatch: how the sample ratio differs from the weights, as a sentence; empty if it does not.
         nothing_matched: which selector matched nothing, as a sentence.
-        evidence: the ConfigMap that keeps the windows.
+        ledger: the windows that it rests on, to be kept when something is decided.
     """
 
     trial: tuple[str, int]
@@ -91,10 +92,24 @@ class Comparison:
     unreadable: str = ""
     mismatch: str = ""
     nothing_matched: str = ""
-    evidence: str = ""
     arm: str = CANDIDATE
     against: str = STABLE
     better: Better | None = None
+    ledger: Ledger | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvidence:
+    """A ConfigMap that exists by now, and holds what decisions that were taken at these moments rested on.
+
+    `revision` is that of the arm that was judged.
+    """
+
+    revision: str
+    name: str
+    decided_at: frozenset[datetime]
+    arm: str = CANDIDATE
+    against: str = STABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +146,7 @@ class Observations:
         arms: the revisions of the prompts that the strategy itself names, by arm, sealed.
         comparisons: what the analysis says, of each arm; none if there is no window yet.
         command: the command annotation, if there is one.
+        kept: evidence that was written lately; the status may name it from now on.
     """
 
     uid: str
@@ -146,3 +162,4 @@ class Observations:
     arms: Mapping[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     command: Command | None = None
+    kept: tuple[KeptEvidence, ...] = ()
