@@ -44,6 +44,7 @@ class Story:
         self.blocked = ""
         self.command = None
         self.comparison = None
+        self.kept = ()
         self.decisions = []
 
     # what happens
@@ -118,6 +119,7 @@ class Story:
             pods=PodsSeen(self.pods, dict(self.loaded), tuple(self.by_sub_path)),
             comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
+            kept=self.kept,
         )
         decision = decide(self.spec, self.status, seen, self.now)
         again = decide(self.spec, self.status, seen, self.now)

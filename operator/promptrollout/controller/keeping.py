@@ -38,7 +38,6 @@ class Job:
 
     Attributes:
         named: what the status names: it stays.
-        answered: what the status has been told of: it stays only if it is named.
         tries: how often it has failed.
     """
 
@@ -47,7 +46,6 @@ class Job:
     records: tuple[DecisionRecord, ...] = ()
     comparison: Comparison | None = None
     named: frozenset[str] | None = None
-    answered: frozenset[str] = frozenset()
     tries: int = 0
 
 
@@ -80,6 +78,11 @@ class Keeper:
     def keep(self, job: Job) -> None:
         """Write the evidence of these decisions, or trim what nothing names any more. Returns at once."""
         self._jobs.put_nowait(job)
+
+    def answered(self, key: ObjectKey, names: frozenset[str]) -> None:
+        """The status has been told of these: from now on they stay only if it names them."""
+        if told := self._told.get(key):
+            told.waiting -= names
 
     def forget(self, key: ObjectKey) -> None:
         """The rollout is gone; its ConfigMaps go by ownerReference."""
@@ -139,7 +142,6 @@ class Keeper:
         """Delete evidence that the status no longer names."""
         owner, named = job.owner, job.named or frozenset()
         told = self._told.setdefault(owner.key, _Told())
-        told.waiting -= named | job.answered
         spared = named | told.waiting
         labels = {ROLLOUT_LABEL: owner.key.name, KIND_LABEL: EVIDENCE_KIND}
         found = self._cluster.list_configmaps(owner.key.namespace, labels, contents=False)

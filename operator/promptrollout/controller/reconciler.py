@@ -204,9 +204,10 @@ class Reconciler:
                 self._keeper.keep(Job(entry.seen, stable, records, said))
         answered = frozenset(kept.name for kept in seen.kept)
         entry.kept = tuple(kept for kept in entry.kept if kept.name not in answered)
+        self._keeper.answered(entry.seen.key, answered)
         named = evidence_names(decision.status)
         if (evidence_names(before) | answered) - named:
-            self._keeper.keep(Job(entry.seen, named=named, answered=answered))
+            self._keeper.keep(Job(entry.seen, named=named))
 
     def _parsed(self, entry: Entry) -> Parsed:
         parsed = entry.parsed
