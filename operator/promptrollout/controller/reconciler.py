@@ -251,20 +251,12 @@ class Reconciler:
 
     async def run_background(self) -> None:
         """Sample and ask for acknowledgements, for ever."""
-<<<<<<< HEAD
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.sampler.run(), name="sampler")
+                tasks.create_task(self._keeper.run(), name="evidence")
                 tasks.create_task(
                     self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
                 )
         finally:
             await self._references.close()
-=======
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.sampler.run(), name="sampler")
-            tasks.create_task(self._keeper.run(), name="evidence")
-            tasks.create_task(
-                self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
-            )
->>>>>>> 99a82bc (Evidence ConfigMaps: what decisions rest on is kept, and the status names it)
