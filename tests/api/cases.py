@@ -54,6 +54,19 @@ def _metric(name: str, metric: dict[str, object], at: str, server: str = "") -> 
     return _wrong(name, _METRICS, [{"name": "m", **metric}], f"{_METRICS}[0]{at}", server)
 
 
+_CONTROL = {"name": "control", "weight": 50}
+_TERSE = {"name": "terse", "weight": 50, "prompt": {"inline": {"text": "Hi {{name}}", "variables": ["name"]}}}
+
+
+def _test(name: str, arms: list[object], at: str, server: str = "", horizon: str = "14d") -> Wrong:
+    spec = spec_with("strategy", {"abTest": {"arms": arms, "horizon": horizon}})
+    return Wrong(name, spec, f"spec.strategy.abTest{at}", server)
+
+
+def _schedule(name: str, schedule: dict[str, object], at: str, server: str = "") -> Wrong:
+    return _wrong(name, "strategy.canary.schedule", schedule, f"strategy.canary.schedule{at}", server)
+
+
 _WEIGHT = "should match '^(100"
 _ENDS = "nothing ends this step"
 _MINUTES = "[0-9]+(ms|s|m|h|d)"
@@ -169,6 +182,45 @@ WRONG = (
     _wrong("no time to acknowledge", "delivery.acknowledge.timeout", "0s", "delivery.acknowledge.timeout"),
     # The strategy.
     _wrong("no strategy", "strategy", {}, "strategy", "exactly one strategy"),
+    _test("one arm", [_CONTROL], ".arms", "should have at least 2 items"),
+    _test("two controls", [_CONTROL, {**_CONTROL, "name": "b"}], ".arms", "exactly one arm has no prompt"),
+    _test("no control", [_TERSE, {**_TERSE, "name": "b"}], ".arms", "exactly one arm has no prompt"),
+    _test("weights below 100 %", [_CONTROL, {**_TERSE, "weight": 49}], ".arms", "must sum to 100 %"),
+    _test("weights above 100 %", [_CONTROL, {**_TERSE, "weight": "50.01%"}], ".arms", "must sum to 100 %"),
+    _test(
+        "an arm of the operator's name",
+        [_CONTROL, {**_TERSE, "name": "stable"}],
+        ".arms[1].name",
+        "take another",
+    ),
+    _test("an arm twice", [_CONTROL, {**_TERSE, "name": "control"}], ".arms[1].name", "Duplicate value"),
+    _test("an arm without weight", [{**_CONTROL, "weight": 100}, {**_TERSE, "weight": 0}], ".arms[1].weight"),
+    _test(
+        "an arm without text",
+        [_CONTROL, {**_TERSE, "prompt": {"inline": {}}}],
+        ".arms[1].prompt.inline",
+        "exactly",
+    ),
+    _test("no horizon to speak of", [_CONTROL, _TERSE], ".horizon", horizon="5s"),
+    Wrong(
+        "a test that nothing can win",
+        {
+            **spec_with("strategy", {"abTest": {"arms": [_CONTROL, _TERSE], "horizon": "14d"}}),
+            "analysis": {"metrics": [{"name": "errors", "preset": "sdk/errors", "role": "Guard"}]},
+        },
+        "spec.strategy.abTest",
+    ),
+    _schedule(
+        "a window without a day", {"timeZone": "UTC", "windows": ["09:00-17:00"]}, ".windows[0]", "windows"
+    ),
+    _schedule("a window of no length", {"timeZone": "UTC", "windows": ["Mon 09:00-09:00"]}, ".windows[0]"),
+    _schedule(
+        "a zone that is none", {"timeZone": "Europe/Atlantis", "windows": ["Mon 09:00-17:00"]}, ".timeZone"
+    ),
+    _schedule(
+        "a zone in words", {"timeZone": "our office", "windows": ["Mon 09:00-17:00"]}, ".timeZone", "timeZone"
+    ),
+    _schedule("no windows", {"timeZone": "UTC", "windows": []}, ".windows", "at least 1 items"),
     _wrong("two strategies", "strategy.immediate", {}, "strategy", "exactly one strategy"),
     _wrong("no steps", _STEPS, [], _STEPS, "should have at least 1 items"),
     _wrong("too many steps", _STEPS, [{"weight": 1, "duration": "1m"}] * 65, _STEPS, "Too many"),
@@ -390,4 +442,37 @@ RIGHT: dict[str, dict[str, object]] = {
         },
     ),
     "immediate": spec_with("strategy", {"immediate": {}}),
+    "a test of two": spec_with("strategy", {"abTest": {"arms": [_CONTROL, _TERSE], "horizon": "14d"}}),
+    "a test of eight, in hundredths": spec_with(
+        "strategy",
+        {
+            "abTest": {
+                "arms": [
+                    {"name": "control", "weight": "12.53%"},
+                    *(
+                        {
+                            "name": f"arm-{i}",
+                            "weight": "12.41%" if i == 1 else "12.51%",
+                            "prompt": {"inline": {"text": f"Hi {i} {{{{name}}}}", "variables": ["name"]}},
+                        }
+                        for i in range(1, 8)
+                    ),
+                ],
+                "horizon": "14d",
+                "onWinner": "Promote",
+            }
+        },
+    ),
+    "windows": spec_with(
+        "strategy.canary.schedule",
+        {
+            "timeZone": "America/Argentina/Buenos_Aires",
+            "windows": [
+                "Mon-Fri 09:00-17:00",
+                "Sat,Sun 10:00-14:00",
+                "Fri-Mon,Wed 22:00-06:00",
+                "Tue 00:00-24:00",
+            ],
+        },
+    ),
 }

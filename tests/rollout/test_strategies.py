@@ -159,5 +159,5 @@ def test_immediate_always_finishes(seen):
 def test_the_spec_names_the_strategy():
     assert strategy_of(Strategy.model_validate({"immediate": {}})).name == "immediate"
     assert strategy_of(Strategy.model_validate({"canary": {"steps": [LAST]}})).name == "canary"
-    with pytest.raises(ValueError, match="names none of canary, immediate"):
+    with pytest.raises(ValueError, match="names none of canary, abTest, immediate"):
         strategy_of(Strategy.model_validate({}))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from promptrollout.api.base import Duration
+from promptrollout.api.checks_strategy import ab_test_problems, ab_test_timing, schedule_problems
 from promptrollout.api.problem import Problem
 from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part
 from promptrollout.api.quantities import (
@@ -37,6 +38,7 @@ _LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL_PAR
 _SHORTEST_INTERVAL = timedelta(seconds=1)
 _ANALYSIS = "spec.analysis"
 _STEPS = "spec.strategy.canary.steps"
+_TEST = "spec.strategy.abTest"
 
 Problems = Iterator[Problem]
 
@@ -44,9 +46,25 @@ Problems = Iterator[Problem]
 def problems_of(spec: RolloutSpec) -> tuple[Problem, ...]:
     """Everything that is wrong with this spec, in the order of its fields."""
     lengths = tuple(_lengths(spec))
-    found = (*_prompt(spec), *_delivery(spec.delivery), *_strategy(spec), *_analysis(spec.analysis), *lengths)
+    found = (
+        *_prompts(spec),
+        *_delivery(spec.delivery),
+        *_strategy(spec),
+        *_analysis(spec.analysis),
+        *lengths,
+    )
     # What follows adds and compares lengths, so they must all be readable.
     return found + (() if lengths else tuple(_timing(spec)))
+
+
+def _prompts(spec: RolloutSpec) -> Problems:
+    yield from _prompt(spec)
+    for index, arm in enumerate(spec.strategy.ab_test.arms if spec.strategy.ab_test else ()):
+        path = f"{_TEST}.arms[{index}].prompt"
+        if arm.prompt and arm.prompt.inline is None:
+            yield Problem(path, "is not written inline", f"write the arm's prompt under {path}.inline")
+        elif arm.prompt and arm.prompt.inline:
+            yield from inline_problems(arm.prompt.inline, f"{path}.inline")
 
 
 def _prompt(spec: RolloutSpec) -> Problems:
@@ -142,10 +160,15 @@ def _label_value(value: str, path: str) -> Problems:
 
 
 def _strategy(spec: RolloutSpec) -> Problems:
-    given = [name for name in ("canary", "immediate") if getattr(spec.strategy, name) is not None]
+    fields = {"canary": "canary", "ab_test": "abTest", "immediate": "immediate"}
+    given = [name for field, name in fields.items() if getattr(spec.strategy, field) is not None]
     if len(given) != 1:
         said = " and ".join(given) + " exclude each other" if given else "names no strategy"
-        yield Problem("spec.strategy", said, "name exactly one of canary and immediate")
+        yield Problem("spec.strategy", said, "name exactly one of canary, abTest and immediate")
+    if spec.strategy.ab_test:
+        yield from ab_test_problems(spec.strategy.ab_test, spec.analysis, _TEST)
+    if spec.strategy.canary and spec.strategy.canary.schedule:
+        yield from schedule_problems(spec.strategy.canary.schedule, "spec.strategy.canary.schedule")
     highest = 0
     for index, step in enumerate(spec.strategy.canary.steps if spec.strategy.canary else ()):
         path, weight = f"{_STEPS}[{index}]", parse_weight(step.weight)
@@ -241,6 +264,8 @@ def _lengths(spec: RolloutSpec) -> Problems:
     for index, step in enumerate(spec.strategy.canary.steps if spec.strategy.canary else ()):
         yield from _length(f"{_STEPS}[{index}].duration", step.duration)
         yield from _length(f"{_STEPS}[{index}].timeout", step.timeout)
+    if spec.strategy.ab_test:
+        yield from _length(f"{_TEST}.horizon", spec.strategy.ab_test.horizon)
     yield from _length(f"{_ANALYSIS}.interval", analysis.interval, least=_SHORTEST_INTERVAL)
     yield from _length(f"{_ANALYSIS}.warmUp", analysis.warm_up, zero=True)
     yield from _length(f"{_ANALYSIS}.metricsTimeout", analysis.metrics_timeout)
@@ -267,6 +292,8 @@ def _length(
 
 def _timing(spec: RolloutSpec) -> Problems:
     """Lengths of time that contradict each other."""
+    if spec.strategy.ab_test:
+        yield from ab_test_timing(spec.strategy.ab_test, spec.analysis, _TEST)
     if spec.strategy.canary is None:
         return
     steps, analysis = spec.strategy.canary.steps, spec.analysis

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from promptrollout.api.abtest import AbTest
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
+from promptrollout.api.calendar import WINDOW_PATTERN, ZONE_PATTERN
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
@@ -207,6 +209,22 @@ _PER_CENT = (
 _ASCENDING = f"self.map(s, {_PER_CENT}).isSorted()"
 
 
+class Schedule(ApiModel):
+    """When weights may rise, by the clocks on the wall. Harm rolls back at any time."""
+
+    time_zone: Annotated[str, StringConstraints(pattern=ZONE_PATTERN, max_length=64)] = Field(
+        description="A time zone of the IANA database: Europe/Zurich, America/New_York, UTC."
+    )
+    windows: list[Annotated[str, StringConstraints(pattern=WINDOW_PATTERN, max_length=64)]] = Field(
+        min_length=1,
+        max_length=16,
+        description=(
+            'When weights may rise: "Mon-Fri 09:00-17:00", "Sat,Sun 10:00-14:00", or over midnight '
+            '"Mon-Thu 22:00-06:00" (the days are those it begins on).'
+        ),
+    )
+
+
 class Canary(ApiModel):
     """Step the candidate's weight up; go on, hold or roll back on the evidence."""
 
@@ -215,6 +233,10 @@ class Canary(ApiModel):
         max_length=64,
         description="The steps, in order. Weights may stay equal from step to step, but not fall.",
         json_schema_extra=rules(Rule(_ASCENDING, "weights must not fall from one step to the next")),
+    )
+    schedule: Schedule | None = Field(
+        default=None,
+        description="Weights rise only in these windows, promotion included; rolled back is at any time.",
     )
 
 
@@ -229,13 +251,17 @@ class Strategy(ApiModel):
         json_schema_extra=rules(
             exactly_one(
                 present("canary"),
+                present("abTest"),
                 present("immediate"),
-                message="name exactly one strategy: canary or immediate",
+                message="name exactly one strategy: canary, abTest or immediate",
             )
         )
     )
 
     canary: Canary | None = Field(default=None, description="Step the weight up and compare on the way.")
+    ab_test: AbTest | None = Field(
+        default=None, description="Compare several prompts at fixed weights and find the best."
+    )
     immediate: Immediate | None = Field(default=None, description="Replace at once, without a comparison.")
 
 
@@ -424,7 +450,7 @@ class RolloutSpec(ApiModel):
         description="Who gets which prompt, and what a rollback means for conversations in progress.",
     )
     strategy: Strategy = Field(
-        description="How a new prompt takes over: exactly one of canary (step by step, compared) and immediate."
+        description="How a new prompt takes over: exactly one of canary (step by step, compared), abTest and immediate."
     )
     analysis: Analysis = Field(
         default_factory=Analysis,
@@ -433,7 +459,10 @@ class RolloutSpec(ApiModel):
     progress_deadline: Duration = Field(
         default="72h",
         json_schema_extra=DEFAULTS_BY_OPERATOR,
-        description="The longest a rollout may take, pauses not counted; then it is rolled back.",
+        description=(
+            "The longest a rollout may take; then it is rolled back. Pauses, time outside the windows of a schedule, "
+            "and the horizon of a test do not count."
+        ),
     )
     revision_history_limit: int = Field(
         default=10,

@@ -61,7 +61,7 @@ def run_trial(turn: Turn) -> None:
     if turn.status.candidate is None or strategy is None:
         return
     follow_edit(turn, strategy)
-    if _past_deadline(turn):
+    if _past_deadline(turn, strategy):
         return
     loaded_at = acknowledged_at(turn)
     if loaded_at is None:
@@ -90,7 +90,6 @@ def view_of(turn: Turn) -> View:
         compares=bool(spec.analysis.metrics),
         outlook=(seen.nothing_matched or outlook) if seen and verdict is Verdict.NoData else outlook,
         arms=arm_views(turn),
-        now=turn.now,
     )
 
 
@@ -122,9 +121,9 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
     if turn.status.pause and turn.status.pause.reason in REJUDGED and not isinstance(move, Ask):
         unpause(turn)
     # A step is never taken on what is known of the past only: first the windows since, then the step.
-    if isinstance(move, Advance | Split | Finish) and (behind := reading_behind(turn)):
-        turn.wait(behind)
-    elif isinstance(move, Advance | Split):
+    if isinstance(move, Advance | Split | Finish) and _must_wait(turn, strategy):
+        return
+    if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
     elif isinstance(move, Finish):
         promote(turn, move.reason, move.message, move.arm)
@@ -135,6 +134,17 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
         turn.wait(move.message, turn.now + move.left if move.left and move.left > timedelta(0) else None)
 
 
+def _must_wait(turn: Turn, strategy: Strategy) -> bool:
+    """Whether no weight may rise yet by itself, and says why: windows to be read first, or the calendar."""
+    if behind := reading_behind(turn):
+        turn.wait(behind)
+        return True
+    if shut := strategy.shut(turn.now):
+        turn.wait(f"{_where(turn)}: {shut.message}", turn.now + shut.left if shut.left else None)
+        return True
+    return False
+
+
 def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
     choice = turn.spec.analysis.on_inconclusive if turn.spec else OnInconclusive.HOLD
     if behind := reading_behind(turn):
@@ -142,12 +152,14 @@ def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
     elif choice is OnInconclusive.ROLLBACK:
         roll_back(turn, INCONCLUSIVE, f"{move.message}; analysis.onInconclusive is Rollback")
     elif choice is OnInconclusive.PROMOTE:
+        if _must_wait(turn, strategy):
+            return
         forced = strategy.forced(view_of(turn))
         turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
         if isinstance(forced, Advance | Split):
             advance(turn, strategy, forced)
         elif isinstance(forced, Finish):
-            why = "not shown non-inferior, but analysis.onInconclusive is Promote"
+            why = "without proof, since analysis.onInconclusive is Promote"
             promote(turn, INCONCLUSIVE, why, forced.arm)
         else:
             _ask_about(turn, f"{move.message}; {forced.message}")
@@ -181,13 +193,12 @@ def follow_edit(turn: Turn, strategy: Strategy) -> None:
     turn.note("StepsEdited", f"the steps were edited; it goes on at step {step}/{strategy.steps}")
 
 
-def _past_deadline(turn: Turn) -> bool:
+def _past_deadline(turn: Turn, strategy: Strategy) -> bool:
     candidate, spec = turn.status.candidate, turn.spec
     if candidate is None or spec is None or turn.status.pause or candidate.progress.held_since:
         return False
-    runs = turn.strategy.runs if turn.strategy else timedelta(0)
-    allowed = turn.span(spec.progress_deadline) + runs + timedelta(seconds=candidate.held)
-    deadline = candidate.started_at + allowed
+    allowed = turn.span(spec.progress_deadline) + timedelta(seconds=candidate.held)
+    deadline = candidate.started_at + allowed + strategy.uncounted(candidate.started_at, turn.now)
     if turn.now < deadline:
         turn.wake(deadline)
         return False

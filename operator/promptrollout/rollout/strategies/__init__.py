@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from promptrollout.api.spec import Strategy as StrategySpec
+from promptrollout.rollout.strategies.abtest import AbTestStrategy
 from promptrollout.rollout.strategies.base import (
     Advance,
     ArmView,
@@ -41,12 +42,17 @@ def _canary(spec: StrategySpec) -> Strategy | None:
     return CanaryStrategy(spec.canary) if spec.canary else None
 
 
+def _ab_test(spec: StrategySpec) -> Strategy | None:
+    return AbTestStrategy(spec.ab_test) if spec.ab_test else None
+
+
 def _immediate(spec: StrategySpec) -> Strategy | None:
     return ImmediateStrategy() if spec.immediate is not None else None
 
 
 _STRATEGIES: Mapping[str, Callable[[StrategySpec], Strategy | None]] = {
     "canary": _canary,
+    "abTest": _ab_test,
     "immediate": _immediate,
 }
 

@@ -61,7 +61,6 @@ class View:
         compares: whether any metric is compared at all.
         outlook: what the evidence lacks, as a phrase for people.
         arms: where several are tried together, each that is still in it.
-        now: the time of day, for what goes by the calendar.
     """
 
     step: int
@@ -72,7 +71,6 @@ class View:
     compares: bool
     outlook: str = ""
     arms: tuple[ArmView, ...] = ()
-    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +159,11 @@ class Strategy(Protocol):
     def rivals(self) -> int:
         """How many challengers compete to be shown better; 0: it is enough not to be worse."""
 
-    @property
-    def runs(self) -> timedelta:
-        """How long it takes by its own plan, which spec.progressDeadline comes on top of."""
+    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+        """How much of the time between two moments does not count for spec.progressDeadline."""
+
+    def shut(self, now: datetime) -> Stay | None:
+        """Why no weight may rise now by itself, and until when; None if it may."""
 
     def goal(self, wanted: str, stable: str, arms: Mapping[str, str]) -> Goal | None:
         """What is to be tried; None if there is nothing to try.
@@ -204,10 +204,13 @@ class OneCandidate:
         """Not being worse is enough."""
         return 0
 
-    @property
-    def runs(self) -> timedelta:
-        """The deadline is for all of it."""
+    def uncounted(self, since: datetime, now: datetime) -> timedelta:  # noqa: ARG002 - the protocol's signature
+        """All of it counts."""
         return timedelta(0)
+
+    def shut(self, now: datetime) -> Stay | None:  # noqa: ARG002 - the protocol's signature
+        """Weights may rise at any time."""
+        return None
 
     def goal(self, wanted: str, stable: str, arms: Mapping[str, str]) -> Goal | None:  # noqa: ARG002 - the protocol's signature
         """Try the wanted prompt."""

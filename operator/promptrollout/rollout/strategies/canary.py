@@ -3,9 +3,10 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
+from promptrollout.api.calendar import Calendar
 from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.api.spec import Canary, CanaryStep
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
@@ -41,6 +42,25 @@ class CanaryStrategy(OneCandidate):
         if weight in weights:
             return weights.index(weight) + 1
         return sum(1 for each in weights if each < weight)
+
+    @property
+    def _calendar(self) -> Calendar | None:
+        schedule = self.spec.schedule
+        return Calendar.parse(schedule.time_zone, schedule.windows) if schedule else None
+
+    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+        """The time when weights may not rise."""
+        calendar = self._calendar
+        return calendar.shut(since, now) if calendar else timedelta(0)
+
+    def shut(self, now: datetime) -> Stay | None:
+        """Outside the windows of the schedule."""
+        calendar = self._calendar
+        opens = calendar.opens(now) if calendar else None
+        if calendar is None or opens is None:
+            return None
+        message = f"ready to go on; weights rise again when the next window opens, {calendar.say(opens)}"
+        return Stay(message, opens - now)
 
     def next(self, view: View) -> Move:
         """Stay until the step's conditions hold; then the next step, or the end."""
