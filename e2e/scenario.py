@@ -312,7 +312,12 @@ class Then:
     def all_pods_have_loaded_the_payload(self, timeout: float = 10.0) -> Self:
         """By the pods' own metric, in Prometheus; a scrape late at most."""
         subject = self._subject
-        sequence, pods = subject.payloads()[-1].sequence, len(subject.stack.pods(subject.application))
+        staying = [
+            pod
+            for pod in subject.stack.pods(subject.application)
+            if not pod.text("metadata.deletionTimestamp")
+        ]
+        sequence, pods = subject.payloads()[-1].sequence, len(staying)
         reference = f"{subject.application.namespace}/{subject.application.rollout}"
         query = f'count(promptrollout_loaded{{rollout="{reference}",sequence="{sequence}"}} == 1)'
         try:
