@@ -10,7 +10,15 @@ from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
-from promptrollout.rollout import Command, Comparison, LoadedPayload, Observations, PodsSeen, decide
+from promptrollout.rollout import (
+    Command,
+    Comparison,
+    GateAnswer,
+    LoadedPayload,
+    Observations,
+    PodsSeen,
+    decide,
+)
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 STEPS = [
@@ -45,6 +53,7 @@ class Story:
         self.command = None
         self.comparison = None
         self.kept = ()
+        self.answered = {}
         self.decisions = []
 
     # what happens
@@ -57,8 +66,14 @@ class Story:
         self.spec, self.generation = spec_with(**spec), self.generation + 1
         return self.turn()
 
-    def says(self, verb, name=None):
-        self.command = Command(verb, name or f"{verb}-{len(self.decisions)}")
+    def says(self, verb, name=None, by="someone"):
+        self.command = Command(verb, name or f"{verb}-{len(self.decisions)}", by)
+        return self.turn()
+
+    def answers(self, result, **said):
+        """The gate that is waited for answers."""
+        (run,) = [run for run in self.status.gates if not run.result]
+        self.answered[run.id] = GateAnswer(result, **said)
         return self.turn()
 
     def after(self, span):
@@ -120,6 +135,7 @@ class Story:
             comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
             kept=self.kept,
+            gates=dict(self.answered),
         )
         decision = decide(self.spec, self.status, seen, self.now)
         again = decide(self.spec, self.status, seen, self.now)

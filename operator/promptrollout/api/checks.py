@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from promptrollout.api.base import Duration
 from promptrollout.api.checks_strategy import ab_test_problems, ab_test_timing, schedule_problems
+from promptrollout.api.gate_checks import gate_problems, timeout_problems
 from promptrollout.api.problem import Problem
 from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part
 from promptrollout.api.quantities import (
@@ -51,6 +52,7 @@ def problems_of(spec: RolloutSpec) -> tuple[Problem, ...]:
         *_delivery(spec.delivery),
         *_strategy(spec),
         *_analysis(spec.analysis),
+        *gate_problems(spec),
         *lengths,
     )
     # What follows adds and compares lengths, so they must all be readable.
@@ -169,9 +171,16 @@ def _strategy(spec: RolloutSpec) -> Problems:
         yield from ab_test_problems(spec.strategy.ab_test, spec.analysis, _TEST)
     if spec.strategy.canary and spec.strategy.canary.schedule:
         yield from schedule_problems(spec.strategy.canary.schedule, "spec.strategy.canary.schedule")
+    steps = spec.strategy.canary.steps if spec.strategy.canary else []
+    if steps and all(step.weight is None for step in steps):
+        yield Problem(_STEPS, "are all gates, so the candidate gets no requests", "add a step with a weight")
     highest = 0
-    for index, step in enumerate(spec.strategy.canary.steps if spec.strategy.canary else ()):
-        path, weight = f"{_STEPS}[{index}]", parse_weight(step.weight)
+    for index, step in enumerate(steps):
+        path = f"{_STEPS}[{index}]"
+        if step.gate is not None or step.weight is None:
+            yield from _gate_step(step, path)
+            continue
+        weight = parse_weight(step.weight)
         if weight < highest:
             message = f"{format_weight(weight)} is less than the {format_weight(highest)} of an earlier step"
             yield Problem(f"{path}.weight", message, "put the steps in ascending order of their weights")
@@ -180,6 +189,15 @@ def _strategy(spec: RolloutSpec) -> Problems:
         if step.until and not any(metric.role is MetricRole.REQUIRED for metric in spec.analysis.metrics):
             cure = f"give a metric in {_ANALYSIS}.metrics the role Required, or use duration"
             yield Problem(f"{path}.until", "no metric is Required, so there is nothing to show", cure)
+
+
+def _gate_step(step: CanaryStep, path: str) -> Problems:
+    if (step.gate is None) == (step.weight is None):
+        said = "has both a weight and a gate" if step.gate else "has neither a weight nor a gate"
+        yield Problem(path, said, "write one of them")
+    elif step.duration or step.min_samples or step.until or step.timeout:
+        cure = "put duration, minSamples, until and timeout into a step with a weight; gate.timeout bounds a gate"
+        yield Problem(path, "a gate keeps the weight of the step before it", cure)
 
 
 def _step(step: CanaryStep, weight: int, path: str) -> Problems:
@@ -270,6 +288,7 @@ def _lengths(spec: RolloutSpec) -> Problems:
     yield from _length(f"{_ANALYSIS}.warmUp", analysis.warm_up, zero=True)
     yield from _length(f"{_ANALYSIS}.metricsTimeout", analysis.metrics_timeout)
     yield from _length("spec.progressDeadline", spec.progress_deadline)
+    yield from timeout_problems(spec)
 
 
 def _length(
@@ -306,6 +325,8 @@ def _timing(spec: RolloutSpec) -> Problems:
         yield Problem("spec.progressDeadline", message, "make it longer, or the steps shorter")
     first_look = parse_duration(analysis.warm_up) + parse_duration(analysis.interval)
     for index, step in enumerate(steps):
+        if step.gate is not None:
+            continue
         yield from _room_for_a_look(
             step, first_look if analysis.metrics else timedelta(0), f"{_STEPS}[{index}]"
         )

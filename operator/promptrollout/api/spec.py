@@ -9,6 +9,7 @@ from promptrollout.api.abtest import AbTest
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
 from promptrollout.api.calendar import WINDOW_PATTERN, ZONE_PATTERN
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
+from promptrollout.api.gates import Gates, StepGate
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 
@@ -160,12 +161,20 @@ class Until(StrEnum):
 
 
 class CanaryStep(ApiModel):
-    """One step of a canary: a weight, and what must be so before the next."""
+    """One step of a canary: a weight, and what must be so before the next; or a gate."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "has(self.duration) || has(self.minSamples) || has(self.until)",
+                "has(self.gate) != has(self.weight)",
+                "a step has either a weight or a gate, one of them",
+            ),
+            Rule(
+                "!has(self.gate) || !(has(self.duration) || has(self.minSamples) || has(self.until))",
+                "a gate keeps the weight of the step before it; put duration, minSamples or until there",
+            ),
+            Rule(
+                "!has(self.weight) || has(self.duration) || has(self.minSamples) || has(self.until)",
                 "nothing ends this step; give it a duration, minSamples or until: Evidence",
             ),
             Rule(
@@ -181,7 +190,12 @@ class CanaryStep(ApiModel):
         )
     )
 
-    weight: Weight = Field(description='The candidate\'s share of units: 5 is 5 %, "0.5%" half a per cent.')
+    weight: Weight | None = Field(
+        default=None, description='The candidate\'s share of units: 5 is 5 %, "0.5%" half a per cent.'
+    )
+    gate: StepGate | None = Field(
+        default=None, description="Instead of a weight: what must pass before the next step."
+    )
     duration: Duration | None = Field(
         default=None,
         description="How long to stay (30m, 1h30m), from the moment the pods have loaded the weight.",
@@ -206,7 +220,7 @@ _PER_CENT = (
     "type(s.weight) == int ? double(s.weight) : "
     "(s.weight.matches('^[0-9]+([.][0-9]+)?%$') ? double(s.weight.replace('%', '')) : 100.0)"
 )
-_ASCENDING = f"self.map(s, {_PER_CENT}).isSorted()"
+_ASCENDING = f"self.filter(s, has(s.weight)).map(s, {_PER_CENT}).isSorted()"
 
 
 class Schedule(ApiModel):
@@ -455,6 +469,10 @@ class RolloutSpec(ApiModel):
     analysis: Analysis = Field(
         default_factory=Analysis,
         description="How old and new are compared: on which metrics, in which windows, and with what certainty.",
+    )
+    gates: Gates = Field(
+        default_factory=list,
+        description="What else must agree, in this order: before the first delivery, or before promotion.",
     )
     progress_deadline: Duration = Field(
         default="72h",

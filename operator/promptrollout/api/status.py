@@ -179,6 +179,38 @@ class Candidate(Remembered):
     changes: PromptChanges | None = Field(
         default=None, description="What it changes against stable, beside its texts."
     )
+    undelivered: bool = Field(
+        default=False, description="Gates before delivery have yet to pass: no pod is told of it."
+    )
+    promoting: Word = Field(
+        default="", description="The arm that someone wants promoted once the gates before that have passed."
+    )
+
+
+class GateRun(Remembered):
+    """One gate that was asked about one revision, and its answer. It is asked once, whatever restarts."""
+
+    id: Word = Field(
+        description="Follows from revision, attempt, gate and place; the Job's name ends with it."
+    )
+    gate: Word = Field(description="The gate's name.")
+    kind: Word = Field(description="job, webhook or approval.")
+    place: Word = Field(description="BeforeDelivery, BeforePromotion, or Step.")
+    revision: Word = Field(description="The revision that it was asked about.")
+    attempt: int = Field(default=1, description="The attempt at that revision.")
+    digest: Word = Field(default="", description="Of what was asked; another one after an edit of the gate.")
+    result: Word = Field(
+        default="", description="Passed, Failed, TimedOut or Skipped; empty while it is waited for."
+    )
+    score: Word = Field(default="", description="The score that was reported, if one was.")
+    report: Sentence = Field(default="", description="What was reported.")
+    message: Sentence = Field(default="", description="How it stands, or why it ended so.")
+    by: Word = Field(default="", description="Who approved or skipped it.")
+    job: Word = Field(default="", description="The Job that ran.")
+    asked: int = Field(default=1, description="How often it was asked: 2 or more after a resume.")
+    started_at: Moment = Field(description="When it was asked.")
+    ended_at: Moment | None = Field(default=None, description="When it was answered.")
+    held: bool = Field(default=False, description="Its time is over, and it is still waited for.")
 
 
 class MetricStatus(Remembered):
@@ -246,6 +278,7 @@ class Rollback(Remembered):
     decided_at: Moment = Field(description="When it was decided (and status written).")
     written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
     acknowledged_at: Moment | None = Field(default=None, description="When the last pod was back at stable.")
+    undelivered: bool = Field(default=False, description="No pod was ever told of it: it was refused before.")
     evidence: Word = Field(default="", description="The ConfigMap that holds the windows it rests on.")
 
 
@@ -304,7 +337,9 @@ class CommandResult(Remembered):
 class Pause(Remembered):
     """Why a rollout stands still."""
 
-    reason: Word = Field(description="Command, MetricsUnavailable, Inconclusive or SampleRatioMismatch.")
+    reason: Word = Field(
+        description="Command, MetricsUnavailable, Inconclusive, SampleRatioMismatch or GateTimeout."
+    )
     message: Sentence = Field(description="What it waits for, and how to go on.")
     since: Moment = Field(description="Since when.")
 
@@ -338,6 +373,7 @@ class RolloutStatus(Remembered):
     concluded: Conclusion | None = Field(
         default=None, description="The trial whose winner is stable although the spec wants its control."
     )
+    gates: Many[GateRun] = Field(default_factory=list, description="Gates that were asked, the latest first.")
     last_command: CommandResult | None = Field(default=None, description="What became of the last command.")
     history: Many[HistoryEntry] = Field(
         default_factory=list, description="Earlier revisions, the latest first."

@@ -2,7 +2,7 @@
 
 - `observations`: what the shell saw; `decision`: what it shall do.
 - `decide`: the order in which the concerns get their say, and nothing else.
-- `sourcing`, `delivering`, `commands`, `following`, `trial`, `settling`: one concern each.
+- `sourcing`, `delivering`, `commands`, `following`, `gating`, `trial`, `settling`: one concern each.
 - `strategies`: one file each; the rest knows none by name.
 - `summary`: phase, message and conditions, derived once at the end.
 """
@@ -10,10 +10,12 @@
 from promptrollout.rollout.comparing import checkpoint_of
 from promptrollout.rollout.decide import decide
 from promptrollout.rollout.decision import Decision, Note, Sampling
+from promptrollout.rollout.gateplan import GateRequest
 from promptrollout.rollout.observations import (
     Better,
     Command,
     Comparison,
+    GateAnswer,
     KeptEvidence,
     LoadedPayload,
     Observations,
@@ -26,6 +28,8 @@ __all__ = [
     "Command",
     "Comparison",
     "Decision",
+    "GateAnswer",
+    "GateRequest",
     "KeptEvidence",
     "LoadedPayload",
     "Note",

@@ -8,6 +8,8 @@ from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import expose_anew
 from promptrollout.rollout.ending import promote, roll_back
 from promptrollout.rollout.following import goal_of, named, start_trial
+from promptrollout.rollout.gateplan import APPROVAL
+from promptrollout.rollout.gating import PASSED, SKIPPED, answer, ask_again, open_run, promotion_gates
 from promptrollout.rollout.standing import (
     COMMAND,
     INCONCLUSIVE,
@@ -80,6 +82,9 @@ def _pause(turn: Turn) -> str:
 
 def _resume(turn: Turn) -> str:
     _need_candidate(turn)
+    if turn.status.pause is None and (run := open_run(turn)) and run.held:
+        ask_again(turn, run)
+        return f"gate {run.gate} is asked again"
     paused, candidate = turn.status.pause, turn.status.candidate
     if paused is None or candidate is None:
         raise RefusedError("it is not paused")
@@ -122,6 +127,7 @@ def _retry(turn: Turn) -> str:
 def _promote(turn: Turn) -> str:
     _need_candidate(turn)
     _need_spec(turn)
+    _need_no_gate(turn)
     strategy, delivered = turn.strategy, turn.status.delivered
     if strategy is None or delivered is None:
         raise RefusedError("the spec names no strategy")
@@ -134,12 +140,45 @@ def _promote(turn: Turn) -> str:
     if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
         return f"step {move.step}/{strategy.steps}"
+    if (candidate := turn.status.candidate) and promotion_gates(turn):
+        turn.set(candidate=candidate.but(promoting=move.arm))
+        return "it is promoted when the gates before promotion have passed"
     promote(turn, "Command", "promoted by command from the last step", move.arm)
     return "promoted"
 
 
+def _need_no_gate(turn: Turn) -> None:
+    run, candidate = open_run(turn), turn.status.candidate
+    if run is not None:
+        raise RefusedError(
+            f"gate {run.gate} has not passed; say {'approve or ' * (run.kind == APPROVAL)}skip first"
+        )
+    if candidate is not None and candidate.undelivered:
+        raise RefusedError("the gates before delivery have not passed")
+
+
+def _approve(turn: Turn) -> str:
+    revision, run = _need_candidate(turn), open_run(turn)
+    if run is None or run.kind != APPROVAL:
+        raise RefusedError("no approval is waited for")
+    by = turn.seen.command.by if turn.seen.command else ""
+    answer(turn, run, PASSED, by)
+    return f"revision {revision} is approved at gate {run.gate} by {by}"
+
+
+def _skip(turn: Turn) -> str:
+    revision, run = _need_candidate(turn), open_run(turn)
+    if run is None:
+        raise RefusedError("no gate is waited for; promote goes to the next step")
+    by = turn.seen.command.by if turn.seen.command else ""
+    answer(turn, run, SKIPPED, by)
+    return f"gate {run.gate} is left out for revision {revision} by {by}"
+
+
 def _promote_full(turn: Turn) -> str:
     _need_candidate(turn)
+    if turn.status.candidate and turn.status.candidate.undelivered:
+        raise RefusedError("the gates before delivery have not passed; say skip to leave one out")
     live = in_trial(turn.status)
     name = live[0].name if len(live) == 1 else _which(turn)
     promote(turn, "Command", "promoted in full by command", name)
@@ -162,4 +201,6 @@ _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "retry": _retry,
     "promote": _promote,
     "promote-full": _promote_full,
+    "approve": _approve,
+    "skip": _skip,
 }

@@ -9,6 +9,7 @@ from promptrollout.rollout.contest import samplings
 from promptrollout.rollout.decision import Decision
 from promptrollout.rollout.delivering import observe_delivery
 from promptrollout.rollout.following import follow_prompt
+from promptrollout.rollout.gating import close_gates, record_answers, wanted_gates
 from promptrollout.rollout.grounds import name_kept_evidence, record_decisions
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
@@ -31,12 +32,14 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     forget_the_future(turn)
     heed_source(turn)
     observe_delivery(turn)
+    record_answers(turn)
     heed_analysis(turn)
     obey(turn)
     if spec is not None and not (seen.problems or seen.blocked or seen.unresolved):
         follow_prompt(turn)
         run_trial(turn)
     end_drain(turn)
+    close_gates(turn)
     if turn.status.candidate is None:
         settle(turn)
     if seen.blocked:
@@ -48,6 +51,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
         status=final,
         notes=tuple(turn.notes),
         sampling=samplings(turn),
+        gates=wanted_gates(turn),
         awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,
         decided=decided,
         wake_at=turn.wake_at,

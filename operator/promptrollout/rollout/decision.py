@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from promptrollout.api.status import DecisionRecord, RolloutStatus
+from promptrollout.rollout.gateplan import GateRequest
 from promptrollout.rollout.observations import CANDIDATE, STABLE
 
 
@@ -51,6 +52,7 @@ class Decision:
         notes: events, in order.
         sampling: the pairs to compare; none while there is nothing to compare.
         awaiting_pods: whether pods have yet to load the payload.
+        gates: what is to be asked and has not answered yet; None: leave as it is what runs already.
         decided: what was decided on the comparison in this turn: its evidence is to be kept, after all writes.
         wake_at: the latest moment at which to decide again if nothing happens before; None: no need.
     """
@@ -59,5 +61,6 @@ class Decision:
     notes: tuple[Note, ...] = ()
     sampling: tuple[Sampling, ...] = ()
     awaiting_pods: bool = False
+    gates: tuple[GateRequest, ...] | None = ()
     decided: tuple[DecisionRecord, ...] = ()
     wake_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import OnRollback
-from promptrollout.api.status import Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
+from promptrollout.api.status import Candidate, Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
 from promptrollout.rollout.comparing import forget_checkpoints
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, serve
@@ -36,7 +36,20 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
 def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.ROLLED_BACK) -> None:
     """Weight 0 in one write; what was tried stays rejected until the spec changes or someone says retry."""
     candidate, stable = turn.status.candidate, turn.status.stable
-    if candidate is None or stable is None:
+    if candidate is not None and candidate.undelivered:
+        _refuse(
+            turn,
+            candidate,
+            Rollback(
+                revision=",".join(arm.revision for arm in in_trial(turn.status)),
+                reason=reason,
+                message=message,
+                decided_at=turn.now,
+                undelivered=True,
+            ),
+            outcome,
+        )
+    if candidate is None or stable is None or candidate.undelivered:
         return
     live, what = in_trial(turn.status), named(candidate)
     remember(turn, live, outcome, reason)
@@ -81,6 +94,13 @@ def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
 def _running_pins(turn: Turn) -> list[Pin]:
     """Conversations that are being drained keep their time."""
     return list(turn.status.delivered.pins) if turn.status.delivered else []
+
+
+def _refuse(turn: Turn, candidate: Candidate, why: Rollback, outcome: Outcome) -> None:
+    """No pod was told of it, so nothing has to be taken back."""
+    remember(turn, in_trial(turn.status), outcome, why.reason)
+    turn.set(candidate=None, rejected=candidate, pause=None, rollback=why)
+    turn.warn("Refused", f"{named(candidate)} is refused and was never delivered: {why.message}")
 
 
 def _pins(turn: Turn, arms: list[Challenger]) -> list[Pin]:

@@ -1,10 +1,13 @@
 """Following the wanted prompt: a first one, a new one, the old one again."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from promptrollout.api.gates import GatePlace
 from promptrollout.api.status import Candidate, Challenger, HistoryEntry, Outcome, Progress, RevisionRef
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, salt_for, serve
+from promptrollout.rollout.gateplan import gates_at
 from promptrollout.rollout.sourcing import tell_changes
 from promptrollout.rollout.strategies import Goal
 from promptrollout.rollout.turn import Turn
@@ -33,8 +36,10 @@ def goal_of(turn: Turn) -> Goal | None:
     A conclusion holds as long as the spec wants the same prompt, and no other trial of it.
     """
     stable, strategy, wanted = turn.status.stable, turn.strategy, turn.seen.wanted
-    if stable is None or strategy is None:
+    if strategy is None:
         return None
+    if stable is None:
+        return Goal(wanted)
     done = turn.status.concluded
     if done and (done.winner, done.wanted) == (stable.revision, wanted):
         same = strategy.goal(wanted, wanted, turn.seen.arms)
@@ -50,12 +55,13 @@ def named(candidate: Candidate) -> str:
 
 
 def start_trial(turn: Turn, goal: Goal, attempt: int = 1) -> None:
-    """Deliver what is to be tried beside stable, at weight 0; evidence starts anew."""
-    stable, strategy = turn.status.stable, turn.strategy
-    if stable is None or strategy is None:
+    """Try this: evidence starts anew. Pods are told of it when the gates before delivery have passed."""
+    stable, strategy, spec = turn.status.stable, turn.strategy, turn.spec
+    if strategy is None or spec is None:
         return
     progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
     changes = turn.seen.changes if goal.id == turn.seen.wanted else None
+    gates = gates_at(spec, GatePlace.BEFORE_DELIVERY, first=stable is None)
     candidate = Candidate(
         revision=goal.id,
         arms=[Challenger(name=name, revision=revision) for name, revision in goal.arms],
@@ -63,11 +69,29 @@ def start_trial(turn: Turn, goal: Goal, attempt: int = 1) -> None:
         started_at=turn.now,
         progress=progress,
         changes=changes,
+        undelivered=bool(gates),
     )
     turn.set(candidate=candidate, rejected=None, pause=None, analysis=None, concluded=None)
-    serve(turn, arms_of(stable.revision, candidate), salt_for(turn.seen.uid, stable.revision, goal.id))
     tell_changes(turn, changes)
-    again = f", attempt {attempt}" if attempt > 1 else ""
+    if not gates:
+        deliver(turn)
+    elif stable is not None:
+        serve(turn, arms_of(stable.revision))
+
+
+def deliver(turn: Turn) -> None:
+    """Deliver what is to be tried beside stable, at weight 0; the very first revision to all."""
+    candidate, stable = turn.status.candidate, turn.status.stable
+    if candidate is None:
+        return
+    if stable is None:
+        turn.set(candidate=None)
+        _deliver_first(turn, candidate.revision, candidate.started_at)
+        return
+    turn.set(candidate=candidate.but(undelivered=False))
+    salt = salt_for(turn.seen.uid, stable.revision, candidate.revision)
+    serve(turn, arms_of(stable.revision, candidate), salt)
+    again = f", attempt {candidate.attempt}" if candidate.attempt > 1 else ""
     turn.note(
         "CandidateDelivered",
         f"{named(candidate)} is delivered beside stable {stable.revision}{again}",
@@ -94,13 +118,23 @@ def remember(turn: Turn, arms: Sequence[Challenger], outcome: Outcome, reason: s
 
 
 def _first(turn: Turn) -> None:
-    wanted = turn.seen.wanted
+    """The very first revision: to all at once, unless gates are to agree to it too."""
+    wanted, refused = turn.seen.wanted, turn.status.rejected
+    if refused and refused.revision == wanted:
+        return
+    if turn.status.candidate is None or turn.status.candidate.revision != wanted:
+        goal = Goal(wanted)
+        _supersede(turn, goal)
+        start_trial(turn, goal)
+
+
+def _deliver_first(turn: Turn, revision: str, started_at: datetime) -> None:
     first = HistoryEntry(
-        revision=wanted, outcome=Outcome.PROMOTED, reason="First", started_at=turn.now, ended_at=turn.now
+        revision=revision, outcome=Outcome.PROMOTED, reason="First", started_at=started_at, ended_at=turn.now
     )
-    turn.set(stable=RevisionRef(revision=wanted, since=turn.now), history=[first])
-    serve(turn, arms_of(wanted), salt_for(turn.seen.uid, "", wanted))
-    turn.note("FirstRevision", f"revision {wanted} is the first and is delivered to all")
+    turn.set(stable=RevisionRef(revision=revision, since=turn.now), history=[first, *turn.status.history])
+    serve(turn, arms_of(revision), salt_for(turn.seen.uid, "", revision))
+    turn.note("FirstRevision", f"revision {revision} is the first and is delivered to all")
 
 
 def _back_to_stable(turn: Turn) -> None:

@@ -12,16 +12,38 @@ from promptrollout.api.status import MetricStatus, PromptChanges
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asked for through the annotation `promptrollout.dev/command: "<verb>:<id>"`."""
+    """What a person asked for through the annotation `promptrollout.dev/command: "<verb>:<id>"`.
+
+    `by`: who that was, as far as it can be known.
+    """
 
     verb: str
     id: str
+    by: str = "someone"
 
     @classmethod
-    def parse(cls, text: str) -> "Command":
+    def parse(cls, text: str, by: str = "someone") -> "Command":
         """Split `<verb>:<id>`; a text without an id has itself as id, so that it still runs once only."""
         verb, colon, name = text.strip().partition(":")
-        return cls(verb=verb.strip(), id=name.strip() if colon and name.strip() else text.strip())
+        return cls(verb=verb.strip(), id=name.strip() if colon and name.strip() else text.strip(), by=by)
+
+
+@dataclass(frozen=True, slots=True)
+class GateAnswer:
+    """What a gate has said so far.
+
+    Attributes:
+        result: Passed or Failed; empty while it has not answered.
+        score, report: as it told them, in its own words.
+        message: how it stands or why it ended so, as a phrase.
+        job: the Job that runs, if one does.
+    """
+
+    result: str = ""
+    score: str = ""
+    report: str = ""
+    message: str = ""
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +169,7 @@ class Observations:
         comparisons: what the analysis says, of each arm; none if there is no window yet.
         command: the command annotation, if there is one.
         kept: evidence that was written lately; the status may name it from now on.
+        gates: what gates have answered, by the id of the run.
     """
 
     uid: str
@@ -163,3 +186,4 @@ class Observations:
     comparisons: tuple[Comparison, ...] = ()
     command: Command | None = None
     kept: tuple[KeptEvidence, ...] = ()
+    gates: Mapping[str, GateAnswer] = field(default_factory=dict)

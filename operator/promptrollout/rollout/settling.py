@@ -13,6 +13,8 @@ LOOK_AGAIN = timedelta(seconds=30)
 def settle(turn: Turn) -> None:
     """Follow the last delivery to its end."""
     loaded_at = acknowledged_at(turn)
+    if turn.status.delivered is None:
+        return
     if loaded_at is None:
         late = overdue(turn)
         what = describe_waiting(turn)
@@ -21,7 +23,7 @@ def settle(turn: Turn) -> None:
             turn.wake(turn.now + LOOK_AGAIN)
         return
     rollback = turn.status.rollback
-    if rollback and turn.status.rejected and rollback.acknowledged_at is None:
+    if rollback and turn.status.rejected and not (rollback.acknowledged_at or rollback.undelivered):
         delivered = turn.status.delivered
         written_at = delivered.written_at if delivered else None
         turn.set(rollback=rollback.but(written_at=written_at, acknowledged_at=loaded_at))

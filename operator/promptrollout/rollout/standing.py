@@ -83,6 +83,8 @@ def forget_the_future(turn: Turn) -> None:
         turn.set(candidate=candidate.but(started_at=started, progress=progress))
     if (paused := status.pause) and paused.since > now:
         turn.set(pause=paused.but(since=now))
+    if any(run.started_at > now for run in status.gates):
+        turn.set(gates=[run.but(started_at=min(run.started_at, now)) for run in status.gates])
     if (delivered := status.delivered) and delivered.changed_at > now:
         turn.set(delivered=delivered.but(changed_at=now))
     if analysis := status.analysis:

@@ -2,10 +2,20 @@
 
 from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import AcknowledgeMode
-from promptrollout.api.status import Conclusion, Condition, ConditionStatus, Phase, RevisionRef, RolloutStatus
+from promptrollout.api.status import (
+    Candidate,
+    Conclusion,
+    Condition,
+    ConditionStatus,
+    Phase,
+    RevisionRef,
+    Rollback,
+    RolloutStatus,
+)
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
 from promptrollout.rollout.following import named
+from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
@@ -37,19 +47,32 @@ def _phase(turn: Turn) -> Phase:
     status = turn.status
     if turn.seen.problems or turn.seen.blocked or turn.spec is None:
         return Phase.INVALID
-    if turn.seen.unresolved or (status.stable is None and status.candidate is None):
+    if turn.seen.unresolved or not (status.stable or status.candidate or status.rejected):
         return Phase.PENDING
     loaded = acknowledged_at(turn) is not None
     if status.rejected:
         # Once all pods were back it is over; that drained pins go later is no second rollback.
-        over = status.rollback is not None and status.rollback.acknowledged_at is not None
+        back = status.rollback
+        over = back is not None and (back.acknowledged_at is not None or back.undelivered)
         return Phase.DEGRADED if loaded or over or overdue(turn) else Phase.ROLLING_BACK
     if status.candidate:
-        if status.pause:
-            return Phase.PAUSED
-        started = status.candidate.progress.step > 0 or candidate_weight(status.delivered) > 0
-        return Phase.PROGRESSING if started else Phase.DELIVERING
+        return _phase_of_trial(turn, status.candidate)
+    if status.stable is None:
+        return Phase.PENDING
     return Phase.HEALTHY if loaded else Phase.DELIVERING
+
+
+def _phase_of_trial(turn: Turn, candidate: Candidate) -> Phase:
+    gate = turn.gate
+    approval = gate is not None and gate.kind == APPROVAL
+    if turn.status.pause or (gate and gate.held and not approval):
+        return Phase.PAUSED
+    if approval:
+        return Phase.AWAITING_APPROVAL
+    if candidate.undelivered:
+        return Phase.PENDING
+    started = candidate.progress.step > 0 or candidate_weight(turn.status.delivered) > 0
+    return Phase.PROGRESSING if started else Phase.DELIVERING
 
 
 def _message(turn: Turn, phase: Phase) -> str:
@@ -69,15 +92,19 @@ def _standing(turn: Turn, phase: Phase) -> str:
     if status.pause and phase is Phase.PAUSED:
         return status.pause.message
     if status.rejected and status.rollback:
-        back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
-        waiting = f" ({turn.waiting})" if turn.waiting else ""
-        return (
-            f"{back} {named(status.rejected)}: {status.rollback.message}{waiting}. "
-            "Change the prompt, or say retry"
-        )
+        return _went_back(turn, phase, status.rejected, status.rollback)
     if phase is Phase.HEALTHY and status.stable:
         return _serves_all(status.stable, status.concluded)
     return turn.waiting or "nothing is decided yet"
+
+
+def _went_back(turn: Turn, phase: Phase, rejected: Candidate, rollback: Rollback) -> str:
+    cure = "Change the prompt, or say retry"
+    if rollback.undelivered:
+        return f"{named(rejected)} is refused and was never delivered: {rollback.message}. {cure}"
+    back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
+    waiting = f" ({turn.waiting})" if turn.waiting else ""
+    return f"{back} {named(rejected)}: {rollback.message}{waiting}. {cure}"
 
 
 def _serves_all(stable: RevisionRef, concluded: Conclusion | None) -> str:
@@ -180,6 +207,8 @@ def _paused(turn: Turn, phase: Phase) -> Facts:
     pause = turn.status.pause
     if pause and phase is Phase.PAUSED:
         return True, pause.reason, pause.message
+    if turn.gate and phase is Phase.PAUSED:
+        return True, "GateTimeout", turn.waiting
     return False, "NotPaused", ""
 
 

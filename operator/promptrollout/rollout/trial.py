@@ -22,6 +22,8 @@ from promptrollout.rollout.delivering import (
     serve,
 )
 from promptrollout.rollout.ending import drop, promote, roll_back
+from promptrollout.rollout.gateplan import step_gate
+from promptrollout.rollout.gating import pass_gates, promotion_gates, run_before_delivery, stands_for_gate
 from promptrollout.rollout.observations import STABLE
 from promptrollout.rollout.standing import (
     DECISION,
@@ -63,14 +65,34 @@ def run_trial(turn: Turn) -> None:
     follow_edit(turn, strategy)
     if _past_deadline(turn, strategy):
         return
+    if turn.status.candidate.undelivered:
+        run_before_delivery(turn)
+        return
     loaded_at = acknowledged_at(turn)
     if loaded_at is None:
         _await_pods(turn)
         return
     _start_clock(turn, loaded_at)
-    if _stands_still(turn, strategy):
+    if _stands_still(turn, strategy) or not _gate_of_step_passed(turn, strategy):
+        return
+    if promoting := turn.status.candidate.promoting:
+        _promote_past_gates(turn, "Command", "promoted by command from the last step", promoting)
         return
     _apply(turn, strategy, strategy.next(view_of(turn)))
+
+
+def _gate_of_step_passed(turn: Turn, strategy: Strategy) -> bool:
+    step = turn.status.candidate.progress.step if turn.status.candidate else 0
+    gate = strategy.gate(step)
+    return gate is None or pass_gates(turn, (step_gate(gate, step),))
+
+
+def _promote_past_gates(turn: Turn, reason: str, message: str, arm: str) -> None:
+    """Promote when the gates before promotion have passed."""
+    if pass_gates(turn, promotion_gates(turn)):
+        if reason == INCONCLUSIVE:
+            turn.note(INCONCLUSIVE, message)
+        promote(turn, reason, message, arm)
 
 
 def view_of(turn: Turn) -> View:
@@ -105,6 +127,10 @@ def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
     refresh_checkpoints(turn)
     pins = turn.status.delivered.pins if turn.status.delivered else ()
     serve(turn, arms_of(stable.revision, candidate, to.weights), pins=pins)
+    if acknowledged_at(turn) is not None and (served := turn.status.candidate):
+        # The weight has not changed, so its loading is long ago: this step's time begins now.
+        turn.set(candidate=served.but(progress=served.progress.but(since=turn.now)))
+        turn.wake(turn.now)
     step, weights = f"step {to.step}/{strategy.steps}", _weights(to)
     turn.wait(f"{step} at {format_weight(sum(to.weights.values()))}: waiting for the pods to load it")
     turn.note("StepStarted", f"{step}: {weights}")
@@ -126,7 +152,7 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
     if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
     elif isinstance(move, Finish):
-        promote(turn, move.reason, move.message, move.arm)
+        _promote_past_gates(turn, move.reason, move.message, move.arm)
     elif isinstance(move, Ask):
         pause(turn, DECISION, move.message)
         turn.wait(move.message)
@@ -155,12 +181,12 @@ def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
         if _must_wait(turn, strategy):
             return
         forced = strategy.forced(view_of(turn))
-        turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
         if isinstance(forced, Advance | Split):
+            turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
             advance(turn, strategy, forced)
         elif isinstance(forced, Finish):
             why = "without proof, since analysis.onInconclusive is Promote"
-            promote(turn, INCONCLUSIVE, why, forced.arm)
+            _promote_past_gates(turn, INCONCLUSIVE, why, forced.arm)
         else:
             _ask_about(turn, f"{move.message}; {forced.message}")
     else:
@@ -196,6 +222,8 @@ def follow_edit(turn: Turn, strategy: Strategy) -> None:
 def _past_deadline(turn: Turn, strategy: Strategy) -> bool:
     candidate, spec = turn.status.candidate, turn.spec
     if candidate is None or spec is None or turn.status.pause or candidate.progress.held_since:
+        return False
+    if stands_for_gate(turn):
         return False
     allowed = turn.span(spec.progress_deadline) + timedelta(seconds=candidate.held)
     deadline = candidate.started_at + allowed + strategy.uncounted(candidate.started_at, turn.now)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.api.status import Candidate, Challenger, Delivered, RolloutStatus
+from promptrollout.api.status import Candidate, Challenger, Delivered, GateRun, RolloutStatus
 from promptrollout.rollout.decision import Note
 from promptrollout.rollout.observations import CANDIDATE, STABLE, Comparison, Observations
 from promptrollout.rollout.strategies import Strategy, strategy_of
@@ -41,6 +41,8 @@ class Turn:
         self.before: Delivered | None = status.delivered
         self.notes: list[Note] = []
         self.waiting = ""
+        #: The gate that is in the way now.
+        self.gate: GateRun | None = None
         self.wake_at: datetime | None = None
         self.strategy: Strategy | None = strategy_of(spec.strategy) if spec else None
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
 from promptrollout.api.abtest import AbTest, OnWinner
+from promptrollout.api.gates import StepGate
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.rollout.strategies.base import (
@@ -79,6 +80,10 @@ class AbTestStrategy:
     def relocate(self, weight: int, step: int) -> int:
         """There is one step: with weight it has begun."""
         return min(step, 1) if weight == 0 else 1
+
+    def gate(self, step: int) -> StepGate | None:  # noqa: ARG002 - the protocol's signature
+        """Its steps are no gates; those before delivery and before promotion are the spec's own."""
+        return None
 
     def next(self, view: View) -> Move:
         """All weights in one step; then wait for a winner until the horizon."""

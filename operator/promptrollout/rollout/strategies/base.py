@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from promptrollout.analysis import Verdict
+from promptrollout.api.gates import StepGate
 from promptrollout.api.prompt import Prompt
 from promptrollout.rollout.observations import CANDIDATE
 
@@ -182,6 +183,9 @@ class Strategy(Protocol):
 
         Never a reason to raise the weight, nor to leave out a step.
         """
+
+    def gate(self, step: int) -> StepGate | None:
+        """What must pass before this step (from 1) is over, if it is a gate."""
 
     def next(self, view: View) -> Move:
         """The next move on the evidence."""

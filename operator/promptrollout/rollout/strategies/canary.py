@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
 from promptrollout.api.calendar import Calendar
+from promptrollout.api.gates import StepGate
 from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.api.spec import Canary, CanaryStep
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
@@ -36,7 +37,7 @@ class CanaryStrategy(OneCandidate):
         A weight between two steps is served out under the rules of the lower one (below the first, of the
         first), so that the edit itself raises nothing.
         """
-        weights = [parse_weight(step.weight) for step in self.spec.steps]
+        weights = self._weights()
         if (step, weight) == (0, 0) or (0 < step <= len(weights) and weights[step - 1] == weight):
             return step
         if weight in weights:
@@ -61,6 +62,10 @@ class CanaryStrategy(OneCandidate):
             return None
         message = f"ready to go on; weights rise again when the next window opens, {calendar.say(opens)}"
         return Stay(message, opens - now)
+
+    def gate(self, step: int) -> StepGate | None:
+        """The gate that this step is, if it is one."""
+        return self.spec.steps[step - 1].gate if 0 < step <= self.steps else None
 
     def next(self, view: View) -> Move:
         """Stay until the step's conditions hold; then the next step, or the end."""
@@ -92,7 +97,15 @@ class CanaryStrategy(OneCandidate):
         return Finish("Command", "promoted by command from the last step")
 
     def _to(self, step: int) -> Advance:
-        return Advance(step, parse_weight(self.spec.steps[step - 1].weight))
+        return Advance(step, self._weights()[step - 1])
+
+    def _weights(self) -> list[int]:
+        """Each step's weight; a gate keeps that of the step before it."""
+        weights: list[int] = []
+        for step in self.spec.steps:
+            before = weights[-1] if weights else 0
+            weights.append(before if step.weight is None else parse_weight(step.weight))
+        return weights
 
     def _where(self, view: View) -> str:
         return f"step {view.step}/{self.steps} at {format_weight(view.weight)}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from promptrollout.api.gates import StepGate
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, View
 
 _FINISH = Finish("Immediate", "the strategy is immediate")
@@ -22,6 +23,10 @@ class ImmediateStrategy(OneCandidate):
     def relocate(self, weight: int, step: int) -> int:  # noqa: ARG002 - the protocol's signature
         """There is only one place to be."""
         return 0
+
+    def gate(self, step: int) -> StepGate | None:  # noqa: ARG002 - the protocol's signature
+        """There are no steps."""
+        return None
 
     def next(self, view: View) -> Move:  # noqa: ARG002 - the protocol's signature
         """Promote."""
