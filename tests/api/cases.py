@@ -67,6 +67,13 @@ def _schedule(name: str, schedule: dict[str, object], at: str, server: str = "")
     return _wrong(name, "strategy.canary.schedule", schedule, f"strategy.canary.schedule{at}", server)
 
 
+def _gate(name: str, gate: dict[str, object], at: str, server: str = "") -> Wrong:
+    return _wrong(name, "gates", [{"name": "g", **gate}], f"gates[0]{at}", server)
+
+
+_ASK: dict[str, object] = {"approval": {}}
+_EITHER = "either a weight or a gate"
+_ONE_KIND = "exactly one of job, webhook and approval"
 _WEIGHT = "should match '^(100"
 _ENDS = "nothing ends this step"
 _MINUTES = "[0-9]+(ms|s|m|h|d)"
@@ -258,7 +265,28 @@ WRONG = (
         ".weight",
         "must be of type integer,string",
     ),
-    _step("no weight", {"duration": "10m"}, ".weight", "Required value"),
+    _step("no weight", {"duration": "10m"}, ".weight", _EITHER),
+    _step("a weight beside a gate", {"weight": 5, "duration": "10m", "gate": _ASK}, ".weight", _EITHER),
+    _step("a gate that lasts", {"gate": _ASK, "duration": "10m"}, "", "keeps the weight"),
+    _wrong("nothing but a gate", _STEPS, [{"gate": _ASK}], _STEPS),
+    _gate("a gate that asks nothing", {}, "", _ONE_KIND),
+    _gate("a gate that asks two things", {**_ASK, "webhook": {"name": "w"}}, "", _ONE_KIND),
+    _gate("a job without template", {"job": {}}, ".job", "either templateRef or template"),
+    _gate("a URL as webhook", {"webhook": {"name": "https://evil.example"}}, ".webhook.name", "should match"),
+    _gate(
+        "always before promotion",
+        {**_ASK, "when": "BeforePromotion", "always": True},
+        ".always",
+        "BeforeDelivery only",
+    ),
+    _gate("a gate's timeout of nothing", {**_ASK, "timeout": "0s"}, ".timeout"),
+    _wrong(
+        "two gates of one name",
+        "gates",
+        [{"name": "g", **_ASK}, {"name": "g", **_ASK}],
+        "gates[1].name",
+        "Duplicate",
+    ),
     _step("a step without end", {"weight": 5}, "", _ENDS),
     _step("a step that only has a timeout", {"weight": 5, "timeout": "1h"}, "", _ENDS),
     _step("evidence for ever", {"weight": 5, "until": "Evidence"}, ".timeout", "needs a timeout"),

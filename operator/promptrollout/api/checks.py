@@ -172,7 +172,7 @@ def _strategy(spec: RolloutSpec) -> Problems:
     if spec.strategy.canary and spec.strategy.canary.schedule:
         yield from schedule_problems(spec.strategy.canary.schedule, "spec.strategy.canary.schedule")
     steps = spec.strategy.canary.steps if spec.strategy.canary else []
-    if steps and all(step.weight is None for step in steps):
+    if steps and all(step.gate is not None for step in steps):
         yield Problem(_STEPS, "are all gates, so the candidate gets no requests", "add a step with a weight")
     highest = 0
     for index, step in enumerate(steps):
@@ -193,8 +193,8 @@ def _strategy(spec: RolloutSpec) -> Problems:
 
 def _gate_step(step: CanaryStep, path: str) -> Problems:
     if (step.gate is None) == (step.weight is None):
-        said = "has both a weight and a gate" if step.gate else "has neither a weight nor a gate"
-        yield Problem(path, said, "write one of them")
+        said = "stands beside a gate" if step.gate else "is missing"
+        yield Problem(f"{path}.weight", said, "write either a weight or a gate")
     elif step.duration or step.min_samples or step.until or step.timeout:
         cure = "put duration, minSamples, until and timeout into a step with a weight; gate.timeout bounds a gate"
         yield Problem(path, "a gate keeps the weight of the step before it", cure)

@@ -168,6 +168,7 @@ class CanaryStep(ApiModel):
             Rule(
                 "has(self.gate) != has(self.weight)",
                 "a step has either a weight or a gate, one of them",
+                ".weight",
             ),
             Rule(
                 "!has(self.gate) || !(has(self.duration) || has(self.minSamples) || has(self.until))",
@@ -220,7 +221,7 @@ _PER_CENT = (
     "type(s.weight) == int ? double(s.weight) : "
     "(s.weight.matches('^[0-9]+([.][0-9]+)?%$') ? double(s.weight.replace('%', '')) : 100.0)"
 )
-_ASCENDING = f"self.filter(s, has(s.weight)).map(s, {_PER_CENT}).isSorted()"
+_ASCENDING = f"self.map(s, has(s.weight), {_PER_CENT}).isSorted()"
 
 
 class Schedule(ApiModel):
