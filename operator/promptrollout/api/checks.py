@@ -21,7 +21,9 @@ from promptrollout.api.quantities import (
     parse_weight,
 )
 from promptrollout.api.spec import (
+    EVENT_PRESET,
     SCORE_PRESET,
+    SCORE_PRESETS,
     Analysis,
     CanaryStep,
     Delivery,
@@ -239,18 +241,28 @@ def _analysis(analysis: Analysis) -> Problems:
         yield from _range(analysis.correlation.icc, f"{path}.icc", (0.0, 1.0), "0.2")
 
 
+def _named(metric: Metric, path: str) -> Problems:
+    """What a preset compares by name is named, and nothing else."""
+    cure = "write the name under which the application reports it"
+    for field, name, presets in (
+        ("score", metric.score, SCORE_PRESETS),
+        ("event", metric.event, (EVENT_PRESET,)),
+    ):
+        if metric.preset in presets and name is None:
+            yield Problem(
+                f"{path}.{field}", f"is missing: {metric.preset} compares one {field} by its name", cure
+            )
+        if name is not None and metric.preset not in presets:
+            only = f"goes with preset {', '.join(presets)} only"
+            yield Problem(f"{path}.{field}", only, "remove it, or use that preset")
+
+
 def _metric(metric: Metric, path: str) -> Problems:
     if (metric.preset is None) == (metric.events is None):
         said = "has no preset and no events" if metric.preset is None else "has both preset and events"
         yield Problem(path, said, "write one of them")
+    yield from _named(metric, path)
     scored = metric.preset == SCORE_PRESET
-    if scored and metric.score is None:
-        cure = "write the name under which the application reports it"
-        yield Problem(f"{path}.score", f"is missing: {SCORE_PRESET} compares one score by its name", cure)
-    if metric.score is not None and not scored:
-        yield Problem(
-            f"{path}.score", f"goes with preset {SCORE_PRESET} only", "remove it, or use that preset"
-        )
     if scored and (metric.ratio or metric.promote_ratio):
         field = "ratio" if metric.ratio else "promoteRatio"
         yield Problem(f"{path}.{field}", "does not apply to scores", "use margin and promoteMargin")

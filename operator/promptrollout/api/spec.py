@@ -308,7 +308,11 @@ class EventCounters(ApiModel):
 
 
 SCORE_PRESET = "sdk/score"
+SCORE_PRESETS = (SCORE_PRESET, "sdk/score-coverage", "sdk/shadow-score")
+EVENT_PRESET = "sdk/event"
 _IS_SCORE = f"(has(self.preset) && self.preset == '{SCORE_PRESET}')"
+_HAS_SCORE = f"(has(self.preset) && self.preset in {list(SCORE_PRESETS)})"
+_HAS_EVENT = f"(has(self.preset) && self.preset == '{EVENT_PRESET}')"
 
 
 class Metric(ApiModel):
@@ -322,11 +326,21 @@ class Metric(ApiModel):
                 message="a metric has either a preset or events, one of them",
             ),
             Rule(
-                f"!{_IS_SCORE} || has(self.score)",
-                "preset sdk/score needs score, the name under which the application reports it",
+                f"!{_HAS_SCORE} || has(self.score)",
+                "this preset needs score, the name under which the application reports it",
                 ".score",
             ),
-            Rule(f"!has(self.score) || {_IS_SCORE}", "score goes with preset sdk/score only", ".score"),
+            Rule(
+                f"!has(self.score) || {_HAS_SCORE}",
+                f"score goes with the presets {', '.join(SCORE_PRESETS)} only",
+                ".score",
+            ),
+            Rule(
+                f"!{_HAS_EVENT} || has(self.event)",
+                "preset sdk/event needs event, the name under which the application reports it",
+                ".event",
+            ),
+            Rule(f"!has(self.event) || {_HAS_EVENT}", "event goes with preset sdk/event only", ".event"),
             Rule(
                 f"!{_IS_SCORE} || !(has(self.ratio) || has(self.promoteRatio))",
                 "scores have no ratio; use margin and promoteMargin",
@@ -339,11 +353,17 @@ class Metric(ApiModel):
     preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=63)] | None = (
         Field(
             default=None,
-            description="A known metric: sdk/errors, sdk/score, sdk/latency, sdk/ttft, sdk/tokens or sdk/cost.",
+            description=(
+                "A known metric: sdk/errors, sdk/event, sdk/score, sdk/score-coverage, sdk/shadow-score, sdk/latency, "
+                "sdk/ttft, sdk/tokens, sdk/cost; of others otel/…, litellm/…, vllm/… (docs/metrics.md)."
+            ),
         )
     )
     score: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
-        default=None, description="With sdk/score: the score's name as the application reports it."
+        default=None, description="With a preset of scores: the score's name as the application reports it."
+    )
+    event: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
+        default=None, description="With sdk/event: the event's name as the application reports it."
     )
     events: EventCounters | None = Field(
         default=None, description="Counters of one's own, instead of a preset."

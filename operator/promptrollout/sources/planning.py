@@ -1,6 +1,6 @@
 """From `spec.analysis` to what the analysis computes and what the source is asked. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from promptrollout.analysis import (
@@ -15,6 +15,7 @@ from promptrollout.analysis import (
     Role,
     events_metric,
     histogram_metric,
+    paired_metric,
     score_metric,
     sum_metric,
 )
@@ -24,11 +25,12 @@ from promptrollout.analysis.plan import (
     HISTOGRAM_MARGIN,
     SCORE_MARGIN,
     SUM_MARGIN,
+    MetricKind,
 )
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_decimal, parse_duration
-from promptrollout.api.spec import Analysis, Metric
-from promptrollout.sources.presets import PRESETS, Preset
+from promptrollout.api.spec import Analysis, Metric, MetricRole
+from promptrollout.sources.presets import COVERAGE, PRESETS, Preset
 from promptrollout.sources.protocol import EventSelectors, MetricQuery
 from promptrollout.sources.selector import check_selector
 
@@ -55,7 +57,7 @@ def plan_of(analysis: Analysis, rivals: int = 0) -> Planned | tuple[Problem, ...
     problems: list[Problem] = []
     plans: list[MetricPlan] = []
     queries: list[MetricQuery] = []
-    for index, metric in enumerate(analysis.metrics):
+    for index, metric in enumerate((*analysis.metrics, *_coverage(analysis.metrics))):
         path = f"spec.analysis.metrics[{index}]"
         found = _check(metric, path)
         if found:
@@ -97,6 +99,20 @@ def _contest(metric: MetricPlan) -> MetricPlan:
     )
 
 
+def _coverage(metrics: Sequence[Metric]) -> list[Metric]:
+    """A guard for each score that counts, unless there is one: that as many answers of both arms are scored."""
+    guarded = {metric.score for metric in metrics if metric.preset == COVERAGE}
+    names = {metric.name for metric in metrics}
+    found: list[Metric] = []
+    for metric in metrics:
+        name = f"{metric.name[:54]}-coverage"
+        counts = metric.preset == "sdk/score" and metric.role is not MetricRole.OBSERVE
+        if counts and metric.score and metric.score not in guarded and name not in names:
+            guarded.add(metric.score)
+            found.append(Metric(name=name, preset=COVERAGE, score=metric.score, role=MetricRole.GUARD))
+    return found
+
+
 def _check(metric: Metric, path: str) -> list[Problem]:
     if metric.events:
         return [
@@ -110,10 +126,15 @@ def _check(metric: Metric, path: str) -> list[Problem]:
         return [
             Problem(f"{path}.preset", f"{metric.preset!r} is not known", f"use one of {known}, or events")
         ]
-    if preset.scored != bool(metric.score):
-        said = "needs the score's name" if preset.scored else "is no score"
-        return [Problem(f"{path}.score", f"{metric.preset} {said}", "set or remove metrics[].score")]
-    return []
+    return [
+        Problem(
+            f"{path}.{what}",
+            f"{metric.preset} {f'needs the name of its {what}' if preset.wants == what else f'has no {what}'}",
+            f"set or remove metrics[].{what}",
+        )
+        for what, named in (("score", metric.score), ("event", metric.event))
+        if (preset.wants == what) != bool(named)
+    ]
 
 
 def _plan(metric: Metric, analysis: Analysis) -> MetricPlan:
@@ -127,7 +148,7 @@ def _query(metric: Metric, plan: MetricPlan) -> MetricQuery:
     return MetricQuery(
         name=metric.name,
         preset="" if events else (metric.preset or ""),
-        score=metric.score or "",
+        score=metric.score or metric.event or "",
         edges=plan.edges,
         events=EventSelectors(events.bad, events.total) if events else None,
         correlated=plan.correlation == _measured(plan.correlation.units),
@@ -144,11 +165,26 @@ def _options(metric: Metric, analysis: Analysis, preset: Preset | None) -> Metri
         correlation = Correlation.declared(
             parse_decimal(declared.mean_requests_per_unit), parse_decimal(declared.icc)
         )
-    elif preset is None:
+    elif preset is None or not _clustered(metric, preset):
         correlation = Correlation.assumed()
     else:
         correlation = _measured(_kind(preset) == "events")
-    return MetricOptions(role=Role(metric.role.value), correlation=correlation, source=_source(metric))
+    return MetricOptions(
+        role=Role(metric.role.value),
+        correlation=correlation,
+        source=_source(metric),
+        weight=preset.weight if preset else 1.0,
+        higher_is_better=preset.higher_is_better if preset else None,
+    )
+
+
+def _clustered(metric: Metric, preset: Preset) -> bool:
+    """Whether sums by cluster come with it; without them first events per unit cannot be told either."""
+    return preset.clusters is not None or (preset.kind is not MetricKind.Events and _of_sdk(metric))
+
+
+def _of_sdk(metric: Metric) -> bool:
+    return (metric.preset or "").startswith("sdk/")
 
 
 def _measured(units: bool) -> Correlation:  # noqa: FBT001 - private, named at each call by what it is
@@ -157,15 +193,19 @@ def _measured(units: bool) -> Correlation:  # noqa: FBT001 - private, named at e
 
 def _source(metric: Metric) -> str:
     events = metric.events
-    return f"{events.bad}|{events.total}" if events else f"{metric.preset}|{metric.score or ''}"
+    return (
+        f"{events.bad}|{events.total}" if events else f"{metric.preset}|{metric.score or metric.event or ''}"
+    )
 
 
 def _number(text: str | None, default: float) -> float:
     return default if text is None else parse_decimal(text)
 
 
-def _events(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan:
+def _events(metric: Metric, preset: Preset | None, options: MetricOptions) -> MetricPlan:
     harm, promote = EVENT_MARGIN, EVENT_PROMOTE_MARGIN
+    if preset is not None and preset.margin is not None:
+        harm = promote = preset.margin
     return events_metric(
         metric.name,
         LineMargin(_number(metric.ratio, harm.r), _number(metric.margin, harm.d)),
@@ -178,6 +218,11 @@ def _score(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPl
     harm = DeltaMargin(_number(metric.margin, SCORE_MARGIN.delta))
     # A wider harm margin means a wider idea of harmless: promotion follows it unless it is set itself.
     return score_metric(metric.name, harm, DeltaMargin(_number(metric.promote_margin, harm.delta)), options)
+
+
+def _paired(metric: Metric, _: Preset | None, options: MetricOptions) -> MetricPlan:
+    harm = DeltaMargin(_number(metric.margin, SCORE_MARGIN.delta))
+    return paired_metric(metric.name, harm, DeltaMargin(_number(metric.promote_margin, harm.delta)), options)
 
 
 def _histogram(metric: Metric, preset: Preset | None, options: MetricOptions) -> MetricPlan:
@@ -206,4 +251,5 @@ _KINDS: Mapping[str, Callable[[Metric, Preset | None, MetricOptions], MetricPlan
     "score": _score,
     "histogram": _histogram,
     "sum": _sum,
+    "paired": _paired,
 }

@@ -1,7 +1,10 @@
 """The little PromQL that the sources write: quoting, alternations, durations. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _META = frozenset("\\.+*?()|[]{}^$")
 
 
@@ -28,9 +31,18 @@ def one_of(values: Iterable[str]) -> str:
 
 
 def vector(name: str, matchers: Mapping[str, Iterable[str]]) -> str:
-    """An instant vector selector: `name{label="a",other=~"b|c"}`, matchers in the order given."""
-    inside = ",".join(f"{label}{one_of(values)}" for label, values in matchers.items())
-    return f"{name}{{{inside}}}" if inside else name
+    """An instant vector selector: `name{label="a",other=~"b|c"}`, matchers in the order given.
+
+    Names with other characters, dots say, stand in quotes: `{"a.name","a.label"="x"}` (Prometheus 3, UTF-8 names).
+    """
+    inside = [f"{_label(label)}{one_of(values)}" for label, values in matchers.items()]
+    if name and not _NAME.fullmatch(name):
+        name, inside = "", [quote(name), *inside]
+    return f"{name}{{{','.join(inside)}}}" if inside else name
+
+
+def _label(name: str) -> str:
+    return name if _LABEL.fullmatch(name) else quote(name)
 
 
 def duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from promptrollout.analysis.counts import (
     LateCounts,
     MetricClusters,
     Pair,
+    PairedCounts,
     ScoreCounts,
     SumCounts,
     Window,
@@ -221,7 +222,7 @@ def _problem(reading: Reading, query: MetricQuery, preset: Preset, strands: Stra
         want = found[place][1]
         strand = strands[want]
         present = strand.present if isinstance(strand, Strand) else frozenset()
-        missing = [arm for arm in _ARMS if arm not in present]
+        missing = [arm for arm in _ARMS if arm not in present and not (preset.one_armed and arm == STABLE)]
         if len(missing) == len(_ARMS):
             return NoData(want.selector(), "both")
         if missing and place == 0:
@@ -262,7 +263,7 @@ def size(counts: Counts | None) -> float:
     match counts:
         case EventCounts():
             return counts.total
-        case ScoreCounts() | SumCounts():
+        case ScoreCounts() | SumCounts() | PairedCounts():
             return counts.count
         case HistogramCounts():
             return math.fsum(counts.buckets)

@@ -34,6 +34,11 @@ class Ledger:
         self._live: set[Key] = set()
         self._seen: dict[Key, float] = {}
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores known by now."""
+        return tuple(self._scores)
+
     def arm(self, key: Key) -> ArmSeries:
         """The series of `key`, made if need be."""
         series = self._arms.get(key)

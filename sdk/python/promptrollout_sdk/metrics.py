@@ -65,6 +65,11 @@ class Families:
         self.difference_sumsq = gauge(
             "shadow_difference_sumsq", "Sum of squared differences.", ("rollout", "revision", "score"), "sum"
         )
+        shadow = ("rollout", "revision", "score")
+        self.gain = counter(
+            "shadow_gain_total", "Sum of the differences where the candidate scored more.", shadow
+        )
+        self.loss = counter("shadow_loss_total", "Sum of the differences where it scored less.", shadow)
         self.shadows = counter(
             "shadow_runs_total", "Shadow runs by what became of them.", ("rollout", "result")
         )

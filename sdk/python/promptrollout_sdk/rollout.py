@@ -24,7 +24,7 @@ from promptrollout_sdk.pins import parse_token
 from promptrollout_sdk.prompt import Message, Part, Prompt, prompt_from_code
 from promptrollout_sdk.scoring import Scoring
 from promptrollout_sdk.serving import Followed, NoPinError, Served, Serving
-from promptrollout_sdk.shadow import Pair, Run, Shadows
+from promptrollout_sdk.shadow import Pair, Run, Shadows, announce
 from promptrollout_sdk.source import DirectorySource, Source
 from promptrollout_sdk.watcher import watcher
 
@@ -235,6 +235,8 @@ class PromptRollout:
         self._digests = {r: (digests[r], prompt) for r, prompt in payload.prompts.items()}
         self._serving = serving  # from here on requests get it
         self._ledger.serve(serving.keys)
+        if payload.shadow:
+            announce(self.families, payload.rollout, payload.shadow.revision, self._ledger.scores)
         self._loaded.set(payload.rollout, payload.sequence, payload.hash)
         forget_dead_processes()
         again = " again" if recovered else ""

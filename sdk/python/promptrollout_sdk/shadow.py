@@ -10,7 +10,7 @@ import inspect
 import random
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,8 +47,18 @@ class Pair:
                 self._half[name, candidate] = value
                 return
         difference = value - other if candidate else other - value
-        self._families.difference.labels(*self._labels, name).observe(difference)
-        self._families.difference_sumsq.labels(*self._labels, name).inc(difference * difference)
+        families, labels = self._families, (*self._labels, name)
+        families.difference.labels(*labels).observe(difference)
+        families.difference_sumsq.labels(*labels).inc(difference * difference)
+        # A sum of signed numbers is no counter: it falls, and a reader of counters would call that a restart.
+        (families.gain if difference > 0 else families.loss).labels(*labels).inc(abs(difference))
+
+
+def announce(families: Families, rollout: str, revision: str, scores: Iterable[str]) -> None:
+    """Make the series of a shadowed revision at zero, so that nothing is missing before the first pair."""
+    for score in scores:
+        for family in (families.difference, families.difference_sumsq, families.gain, families.loss):
+            family.labels(rollout, revision, score)
 
 
 class Shadows:

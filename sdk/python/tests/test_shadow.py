@@ -46,6 +46,7 @@ def test_the_candidate_runs_beside_and_scores_are_compared_in_pairs(shadowing, v
     assert value("shadow_difference_count", **labels) == 1
     assert value("shadow_difference_sum", **labels) == -0.25
     assert value("shadow_difference_sumsq", **labels) == 0.0625
+    assert (value("shadow_gain_total", **labels), value("shadow_loss_total", **labels)) == (0, 0.25)
     assert value("requests_total", **ARM, outcome="ok") == 1
     assert value("shadow_runs_total", result="done") == 1
     assert value("cluster_requests_total", arm="stable", cluster=str(a.cluster)) == 0

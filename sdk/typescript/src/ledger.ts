@@ -32,6 +32,11 @@ export class Ledger {
     this.#scores = new Set(scores);
   }
 
+  /** The scores known by now. */
+  get scores(): Iterable<string> {
+    return this.#scores;
+  }
+
   /** The series of `key`, made if need be. */
   arm(key: Key): ArmSeries {
     const name = nameOf(key);

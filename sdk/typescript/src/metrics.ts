@@ -11,6 +11,7 @@ export const DURATION_BUCKETS: readonly number[] = Array.from({ length: 61 }, (_
 
 const ARM = ["rollout", "revision", "arm", "step"] as const;
 const CLUSTER = ["rollout", "arm", "cluster"] as const;
+const SHADOW = ["rollout", "revision", "score"] as const;
 const LOADED = ["rollout", "sequence", "hash"] as const;
 
 /** All metrics of this SDK in one registry; every PromptRollout of the process shares them. */
@@ -29,16 +30,10 @@ export class Metrics {
     "Badness (1 - score), split linearly onto nodes 0/20 … 20/20.",
     [...ARM, "score", "node"],
   );
-  readonly difference = this.#summary("shadow_difference", "Candidate minus stable score of one request.", [
-    "rollout",
-    "revision",
-    "score",
-  ]);
-  readonly differenceSumsq = this.#gauge("shadow_difference_sumsq", "Sum of squared differences.", [
-    "rollout",
-    "revision",
-    "score",
-  ]);
+  readonly difference = this.#summary("shadow_difference", "Candidate minus stable score of one request.", SHADOW);
+  readonly differenceSumsq = this.#gauge("shadow_difference_sumsq", "Sum of squared differences.", SHADOW);
+  readonly gain = this.#counter("shadow_gain_total", "Sum of the differences where the candidate scored more.", SHADOW);
+  readonly loss = this.#counter("shadow_loss_total", "Sum of the differences where it scored less.", SHADOW);
   readonly shadows = this.#counter("shadow_runs_total", "Shadow runs by what became of them.", ["rollout", "result"]);
 
   readonly clusterRequests = this.#counter("cluster_requests_total", "Requests by cluster of units.", CLUSTER);

@@ -16,7 +16,7 @@ import { parseToken } from "./pins.js";
 import { type Default, type Part, type Prompt, promptFromCode } from "./prompt.js";
 import { countScore } from "./scoring.js";
 import { type Served, Serving } from "./serving.js";
-import { Pair, type Run, Shadows } from "./shadow.js";
+import { announce, Pair, type Run, Shadows } from "./shadow.js";
 import { DirectorySource, type Source } from "./source.js";
 
 const POLL_MS = 100;
@@ -202,6 +202,7 @@ export class PromptRollout {
     const serving = new Serving(payload, this.#ledger);
     this.#serving = serving; // from here on requests get it
     this.#ledger.serve(serving.keys);
+    if (payload.shadow) announce(this.#metrics, payload.rollout, payload.shadow.revision, this.#ledger.scores);
     this.#loaded.set(payload.rollout, payload.sequence, payload.hash);
     this.#logger.info(`${this.name}: serving sequence ${payload.sequence}${recovered ? " again" : ""}`);
     return true;

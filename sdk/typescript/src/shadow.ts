@@ -36,6 +36,17 @@ export class Pair {
     const labels = [this.rollout, this.revision, name];
     this.metrics.difference.labels(...labels).observe(difference);
     this.metrics.differenceSumsq.labels(...labels).inc(difference * difference);
+    // A sum of signed numbers is no counter: it falls, and a reader of counters would call that a restart.
+    (difference > 0 ? this.metrics.gain : this.metrics.loss).labels(...labels).inc(Math.abs(difference));
+  }
+}
+
+/** Make the series of a shadowed revision at zero, so that nothing is missing before the first pair. */
+export function announce(metrics: Metrics, rollout: string, revision: string, scores: Iterable<string>): void {
+  for (const score of scores) {
+    for (const family of [metrics.difference, metrics.differenceSumsq, metrics.gain, metrics.loss]) {
+      family.labels(rollout, revision, score);
+    }
   }
 }
 
