@@ -19,6 +19,7 @@ from promptrollout.analysis.assess import (
     Verdict,
     assess,
     describe,
+    describe_remaining,
     glance,
 )
 from promptrollout.analysis.counts import (
@@ -124,6 +125,7 @@ __all__ = [
     "assess",
     "closed_form",
     "describe",
+    "describe_remaining",
     "events_metric",
     "fold",
     "fold_many",

@@ -337,6 +337,20 @@ def _longer(remaining: Remaining | None) -> str:
     return f", about {_span(remaining.seconds)} more"
 
 
+def describe_remaining(metric: MetricAssessment) -> str:
+    """What today's difference points to, and how long it takes at today's traffic; empty once decided."""
+    left = metric.remaining
+    if left is None:
+        return ""
+    if left.towards is Verdict.Inconclusive:
+        return "today's difference lies between the margins: more of the same decides nothing"
+    goal = "harm" if left.towards is Verdict.Harmed else "non-inferiority"
+    samples = f"{_figure(left.candidate_samples)} more candidate samples"
+    if not math.isfinite(left.seconds):
+        return f"{goal} in about {samples}, but none are coming now"
+    return f"{goal} in about {_span(left.seconds)} ({samples})"
+
+
 def _span(seconds: float) -> str:
     for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2.0 * length:

@@ -23,6 +23,8 @@ from promptrollout.api.schema import DEFAULTS_UNSAID
 GROUP = "promptrollout.dev"
 VERSION = "v1alpha1"
 PLURAL = "promptrollouts"
+#: What people ask for: "<verb>:<id>", once for each id.
+COMMAND_ANNOTATION = "promptrollout.dev/command"
 
 
 class ApiModel(BaseModel):

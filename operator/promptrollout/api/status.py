@@ -225,9 +225,15 @@ class MetricStatus(Remembered):
         default="", description="Candidate minus stable, with its confidence sequence."
     )
     samples: int = Field(default=0, description="Answers of the candidate that were compared.")
+    stable_samples: int = Field(default=0, description="Answers of stable that they were compared with.")
+    statistic: Word = Field(default="", description="What the values are: rate, mean, p95.")
     harm: Word = Field(default="", description="Evidence for harm against its threshold: 3.1 of 20.")
     non_inferiority: Word = Field(
         default="", description="Evidence for non-inferiority against its threshold."
+    )
+    remaining: Word = Field(
+        default="",
+        description="What today's difference and traffic point to, and how much longer that takes.",
     )
     guarantee: Word = Field(default="", description="How the error rates hold: exact, or asymptotic and why.")
     message: Sentence = Field(default="", description="What is missing or odd, in a sentence.")

@@ -12,6 +12,7 @@ from promptrollout.analysis import (
     RatioAssessment,
     SideEvidence,
     assess,
+    describe_remaining,
 )
 from promptrollout.analysis.ledger import Ledger
 from promptrollout.api.status import MetricStatus
@@ -102,8 +103,11 @@ def _metric(metric: MetricAssessment, problem: Problem | None) -> MetricStatus:
             else ""
         ),
         samples=int(values.candidate_samples),
+        stable_samples=int(values.stable_samples),
+        statistic=metric.statistic,
         harm=str(metric.harm),
         non_inferiority=str(metric.promote),
+        remaining=describe_remaining(metric),
         guarantee=metric.guarantee.value,
         message=problem.message if problem else "",
     )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from promptrollout.api.base import COMMAND_ANNOTATION
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import PromptChanges, RolloutStatus
 from promptrollout.cluster.objects import ObjectKey
@@ -21,8 +22,6 @@ from promptrollout.delivery import (
 from promptrollout.revision import changes_between
 from promptrollout.rollout import Command, Observations
 from promptrollout.rollout.payload import config_map_name
-
-COMMAND_ANNOTATION = "promptrollout.dev/command"
 
 
 async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Children:
