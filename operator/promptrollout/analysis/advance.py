@@ -39,15 +39,15 @@ def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array)
         [B, size] after. A pending window closes when the exposure has changed, or when it has grown large enough.
 
     """
-    result = np.empty_like(rows)
+    result = rows.copy()
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
-        result[part] = _arrive(kind, rows[part], counts[part], params[part], moment[part])
+        _arrive(kind, result[part], counts[part], params[part], moment[part])
     return result
 
 
-def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
-    rows = rows.copy()
+def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> None:
+    """`arrive` in place."""
     pending = rows[:, HEADER : HEADER + kind.columns]
     totals = rows[:, HEADER + kind.columns : HEADER + 2 * kind.columns]
     changed = rows[:, Slot.EXPOSURE] != moment[:, 0]
@@ -69,7 +69,6 @@ def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array
     full = np.flatnonzero(_samples(kind, pending) >= MERGE_BELOW)
     if full.size:
         _close_rows(kind, rows, full, params)
-    return rows
 
 
 def _samples(kind: Kind, counts: Array) -> Array:
@@ -81,12 +80,14 @@ def _close_rows(
     kind: Kind, rows: Array, which: np.ndarray[tuple[int], np.dtype[np.intp]], params: Array
 ) -> None:
     """Close the pending windows of some rows in place."""
-    chosen = rows[which]
+    everything = len(which) == len(rows)
+    chosen = rows if everything else rows[which]
     counts = chosen[:, HEADER : HEADER + kind.columns]
     phi, phi_units = chosen[:, Slot.PENDING_PHI].copy(), chosen[:, Slot.PENDING_PHI_UNITS].copy()
-    close(kind, chosen, counts, params[which], (phi, phi_units))
+    close(kind, chosen, counts, params if everything else params[which], (phi, phi_units))
     chosen[:, HEADER : HEADER + kind.columns] = 0.0
-    rows[which] = chosen
+    if not everything:
+        rows[which] = chosen
 
 
 def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Array, Array]) -> None:

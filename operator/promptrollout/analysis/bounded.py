@@ -17,22 +17,42 @@ most the bet on the score itself: still valid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptrollout.analysis.mixture import Array, BetGrid
+
+Places = NDArray[np.intp]
 
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Levels:
     """B windows of counts on G levels: `candidate` and `stable` [B, G], badness of the levels [B, G] or [1, G]."""
 
     candidate: Array
     stable: Array
     badness: Array
+
+    @cached_property
+    def sizes(self) -> tuple[Array, Array]:
+        """Outcomes of both arms, [B] each."""
+        return _row_sum(self.candidate), _row_sum(self.stable)
+
+    @cached_property
+    def filled(self) -> tuple[Filled, Filled]:
+        """Levels of both arms that have counts."""
+        return _filled(self.candidate), _filled(self.stable)
+
+    def mirrored(self) -> Levels:
+        """The same counts with good and bad swapped."""
+        other = Levels(self.candidate, self.stable, 1.0 - self.badness)
+        other.__dict__.update(sizes=self.sizes, filled=self.filled)
+        return other
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +87,14 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
         grid: stakes.
 
     """
-    u_c, u_s = shares(_row_sum(levels.candidate), _row_sum(levels.stable))
+    n_c, n_s = levels.sizes
+    u_c, u_s = shares(n_c, n_s)
     loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
-    # Bets come first in here, [BETS, B]: numpy is twice as fast when the long axis is the last one.
-    stake = np.minimum(grid.values[:, None], _MOST_AT_RISK / np.maximum(loss, 1e-12))
-    off = levels.badness.T - mu
+    stake = np.minimum(grid.values, (_MOST_AT_RISK / np.maximum(loss, 1e-12))[:, None])
     result = np.zeros_like(stake)
-    _add_growth(result, levels.candidate.T, u_c * (off - d), stake)
-    _add_growth(result, levels.stable.T, -u_s * off, stake)
-    return np.ascontiguousarray(result.T)
+    _add_growth(result, levels.filled[0], levels.badness, (u_c, mu + d), stake)
+    _add_growth(result, levels.filled[1], levels.badness, (-u_s, mu), stake)
+    return result
 
 
 def _row_sum(values: Array) -> Array:
@@ -83,16 +102,43 @@ def _row_sum(values: Array) -> Array:
     return total
 
 
-def _add_growth(result: Array, counts: Array, gain: Array, stake: Array) -> None:
-    """Add sum_g counts[g, b] ln(1 + stake[i, b] gain[g, b]) to result [BETS, B]."""
-    terms = np.empty_like(stake)
-    for level, level_gain in zip(counts, gain, strict=True):
-        # A level without counts in any row adds zero, whatever else is in the batch.
-        if level.any():
-            np.multiply(stake, level_gain, out=terms)
-            np.log1p(terms, out=terms)
-            terms *= level
-            result += terms
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Where counts [B, G] are not zero, row by row: row, level and count [N].
+
+    `rows` [R] are the rows that have any, `first` [R] their first places in [N].
+    """
+
+    row: Places
+    level: Places
+    count: Array
+    rows: Places
+    first: Places
+
+
+def _filled(counts: Array) -> Filled:
+    row, level = np.nonzero(counts)
+    opening = np.flatnonzero(np.diff(row, prepend=-1))
+    return Filled(row, level, counts[row, level], row[opening], opening)
+
+
+def _add_growth(
+    result: Array, filled: Filled, badness: Array, line: tuple[Array, Array], stake: Array
+) -> None:
+    """Add sum_g counts[b, g] ln(1 + stake[b, i] u[b] (badness[b, g] - centre[b])) to result [B, BETS].
+
+    Only levels with counts are touched, in the same order whatever else is in the batch.
+    """
+    if not filled.row.size:
+        return
+    u, centre = line
+    worst = badness[filled.row, filled.level] if len(badness) > 1 else badness[0, filled.level]
+    gain = u[filled.row] * (worst - centre[filled.row])
+    terms = stake[filled.row]
+    terms *= gain[:, None]
+    np.log1p(terms, out=terms)
+    terms *= filled.count[:, None]
+    result[filled.rows] += np.add.reduceat(terms, filled.first, axis=0)
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:

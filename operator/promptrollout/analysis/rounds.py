@@ -13,7 +13,7 @@ from promptrollout.analysis.evidence import FLOAT, Harm
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind
 from promptrollout.analysis.kinds.base import Slot
-from promptrollout.analysis.working import Working, floats, read, reject_counts, stack, unstack
+from promptrollout.analysis.working import Working, floats, packed, read, reject_counts, stack, unstack
 
 
 class Group:
@@ -25,14 +25,14 @@ class Group:
         self.kind = kind
         self.owners: list[Working] = []
         self.positions: list[int] = []
-        self.counts: list[float] = []
+        self.counts: list[bytes] = []
         self.params: list[bytes] = []
         self.moments: list[float] = []
         self.ends: list[float] = []
 
     def run(self) -> list[Working]:
         """Advance all rows; returns the rollouts in which a metric alone has reached its rollout's threshold."""
-        counts, fine = check(self.kind, floats(self.counts, self.kind.columns))
+        counts, fine = check(self.kind, stack(self.counts))
         if not fine.all():
             for i in np.flatnonzero(~fine).tolist():
                 reject_counts(
@@ -47,8 +47,8 @@ class Group:
         else:
             kept = np.arange(len(rows))
         after = arrive(self.kind, rows, counts, params, moments)
-        for i, packed in zip(kept.tolist(), unstack(after), strict=True):
-            self.owners[i].rows[self.positions[i]] = packed
+        for i, row in zip(kept.tolist(), unstack(after), strict=True):
+            self.owners[i].rows[self.positions[i]] = row
         harm = after[:, Slot.HARM].tolist()
         return [w for i, h in zip(kept.tolist(), harm, strict=True) if h >= (w := self.owners[i]).threshold]
 
@@ -79,7 +79,7 @@ class Round:
                 group = self._groups[kind] = Group(kind)
             group.owners.append(w)
             group.positions.append(position)
-            group.counts += row
+            group.counts.append(packed(row))
             group.params.append(params)
             group.moments += (window.exposure, length)
             group.ends.append(window.end)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -193,10 +195,21 @@ def floats(values: Sequence[float], columns: int) -> Array:
     return flat.reshape(-1, columns)
 
 
-def stack(packed: Sequence[bytes]) -> Array:
+def packed(values: Sequence[float]) -> bytes:
+    """A row of counts, packed; an entry that is no number becomes nan and so is rejected with its row."""
+    try:
+        row = array("d", values)
+    except (TypeError, OverflowError):
+        row = array("d", [float(v) if is_number(v) else math.nan for v in values])
+    if sys.byteorder == "big":
+        row.byteswap()
+    return row.tobytes()
+
+
+def stack(rows: Sequence[bytes]) -> Array:
     """Packed rows as one writable array [B, size]."""
-    flat = np.frombuffer(bytearray(b"".join(packed)), dtype=FLOAT)
-    return flat.reshape(len(packed), -1)
+    flat = np.frombuffer(bytearray().join(rows), dtype=FLOAT)
+    return flat.reshape(len(rows), -1)
 
 
 def unstack(rows: Array) -> list[bytes]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from promptrollout.analysis.bounded import Levels, harmonic, level_increments, mid_ranks
+from promptrollout.analysis.bounded import Levels, Places, harmonic, level_increments, mid_ranks
 from promptrollout.analysis.counts import Counts, HistogramCounts, History, Pair
 from promptrollout.analysis.events import EventWindow, Line, past_rate
 from promptrollout.analysis.kinds.base import (
@@ -30,7 +30,6 @@ from promptrollout.analysis.mixture import (
     EVENTS_UP,
     PROCESS,
     Array,
-    BetGrid,
     bet,
     fresh,
     log_e,
@@ -121,16 +120,23 @@ class HistogramKind(Kind):
         past = closing.state[:, : self._buckets].copy()
         candidate, stable = self._split(closing.counts)
         levels = Levels(candidate, stable, mid_ranks(past))
+        known = past.sum(axis=1)
         state = closing.state
-        state[:, : self._buckets] = keep(stable.sum(axis=1))[:, None] * past + stable
+        state[:, : self._buckets] = keep(levels.sizes[1])[:, None] * past + stable
+        edges = _edges(past, known, closing.params)
+        tails = [_beyond(levels, past, known, edges[0])]
+        same = np.array_equal(edges[0], edges[1])
+        tails.append(tails[0] if same else _beyond(levels, past, known, edges[1]))
         for side in (0, 1):
             ridit, tail = self._process(2 * side), self._process(2 * side + 1)
             margins = closing.params[:, side * _SIDE : (side + 1) * _SIDE]
-            increments, delta = _ridit_bets(levels, past, margins[:, 0].copy(), mirrored=side == 1)
+            increments, delta = _ridit_bets(levels, known, margins[:, 0].copy(), mirrored=side == 1)
             increments /= closing.phi[:, None]
             state[:, ridit] = bet(closing.state[:, ridit], BOUNDED, delta / closing.phi, increments)
             grid = EVENTS_DOWN if side else EVENTS_UP
-            state[:, tail] = _exceedance(closing.state[:, tail], (levels, past), margins, grid, closing.phi)
+            window, seen = tails[side]
+            line = Line(margins[:, 1].copy(), np.zeros(len(known)))
+            state[:, tail] = bet_on_events(closing.state[:, tail], seen, window, line, grid, closing.phi)
         harm = log_mean(log_e(state[:, self._process(0)]), log_e(state[:, self._process(1)]))
         promote = np.minimum(log_e(state[:, self._process(2)]), log_e(state[:, self._process(3)]))
         return Closed(state, harm, promote, _contrast(levels, closing.phi))
@@ -169,43 +175,37 @@ def _edge_index(metric: MetricPlan, threshold: float | None) -> float:
     return float(len(edges) - 1 - nearest if metric.higher_is_better else nearest)
 
 
-def _ridit_bets(levels: Levels, past: Array, margin: Array, *, mirrored: bool) -> tuple[Array, Array]:
+def _ridit_bets(levels: Levels, known: Array, margin: Array, *, mirrored: bool) -> tuple[Array, Array]:
     """Log e-variables [B, BETS] of the body, and the information [B] of the window; nothing before 200 stable."""
-    n_c, n_s = levels.candidate.sum(axis=1), levels.stable.sum(axis=1)
-    h = harmonic(n_c, n_s)
+    h = harmonic(*levels.sizes)
     half = np.full(len(h), 0.5)
     if mirrored:
-        levels, margin = Levels(levels.candidate, levels.stable, 1.0 - levels.badness), -margin
+        levels, margin = levels.mirrored(), -margin
     increments = level_increments(levels, half, margin, BOUNDED)
-    active = (past.sum(axis=1) >= STABLE_NEEDED) & (h > 0.0)
-    increments[~active] = 0.0
-    return increments, np.where(active, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
+    increments[~((known >= STABLE_NEEDED) & (h > 0.0))] = 0.0
+    return increments, np.where(known >= STABLE_NEEDED, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
 
 
-def _exceedance(
-    process: Array, data: tuple[Levels, Array], margins: Array, grid: BetGrid, phi: Array
-) -> Array:
-    """The tail as events: values beyond the edge, against a ratio of rates."""
-    levels, past = data
-    beyond = np.cumsum(past[:, ::-1], axis=1)[:, ::-1][:, 1:]
-    total = past.sum(axis=1)
-    distance = np.abs(np.log(past_rate(total[:, None], beyond) / _TAIL))
-    edge = np.where(margins[:, 2] >= 0.0, margins[:, 2], np.argmin(distance, axis=1)).astype(np.intp)
+def _edges(past: Array, known: Array, params: Array) -> list[Places]:
+    """Position of the threshold's edge [B] for both sides: as given, or nearest to the past stable 95th percentile."""
+    beyond = np.cumsum(past[:, :0:-1], axis=1)[:, ::-1]
+    # Nearest in ratio: in the logarithm of the share beyond it.
+    nearest = np.argmin(np.abs(np.log(past_rate(known[:, None], beyond) / _TAIL)), axis=1)
+    given = [params[:, side * _SIDE + 2] for side in (0, 1)]
+    return [np.where(edge >= 0.0, edge, nearest).astype(np.intp) for edge in given]
+
+
+def _beyond(levels: Levels, past: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
+    """The tail as events: values beyond the edge, in the window and (total, beyond) [B, 2] in the past."""
     tail = np.arange(past.shape[1])[None] > edge[:, None]
-    window = EventWindow(
-        levels.candidate.sum(axis=1),
-        np.where(tail, levels.candidate, 0.0).sum(axis=1),
-        levels.stable.sum(axis=1),
-        np.where(tail, levels.stable, 0.0).sum(axis=1),
-    )
-    seen = np.stack([total, np.where(tail, past, 0.0).sum(axis=1)], axis=1)
-    line = Line(margins[:, 1].copy(), np.zeros(len(total)))
-    return bet_on_events(process, seen, window, line, grid, phi)
+    n_c, n_s = levels.sizes
+    window = EventWindow(n_c, (levels.candidate * tail).sum(axis=1), n_s, (levels.stable * tail).sum(axis=1))
+    return window, np.stack([known, (past * tail).sum(axis=1)], axis=1)
 
 
 def _contrast(levels: Levels, phi: Array) -> Contrast:
     """Difference of mean ranks: the chance that a candidate value is worse than a stable one, minus one half."""
-    n_c, n_s = levels.candidate.sum(axis=1), levels.stable.sum(axis=1)
+    n_c, n_s = levels.sizes
     rank_c = per_sample((levels.candidate * levels.badness).sum(axis=1), n_c)
     rank_s = per_sample((levels.stable * levels.badness).sum(axis=1), n_s)
     known = levels.badness[:, -1] > 0.0

@@ -175,11 +175,11 @@ def _increments(counts: Array, mu: Array, params: Array) -> tuple[Array, Array]:
     """Log e-variables of harm and of non-inferiority, [B, BETS] each."""
     candidate, stable = counts[:, :SCORE_NODES], counts[:, _ARM : _ARM + SCORE_NODES]
     margin, promote_margin = params[:, 0].copy(), params[:, 1].copy()
-    harm = level_increments(Levels(candidate, stable, NODES[None]), mu, margin, BOUNDED)
+    levels = Levels(candidate, stable, NODES[None])
+    harm = level_increments(levels, mu, margin, BOUNDED)
     # Inferiority is harm of the mirror image: badness 1 - g, and the null lies on the other side of the margin.
-    mirrored = Levels(candidate, stable, 1.0 - NODES[None])
-    promote = level_increments(mirrored, 1.0 - mu, -promote_margin, BOUNDED)
-    node_total = candidate.sum(axis=1) + stable.sum(axis=1)
+    promote = level_increments(levels.mirrored(), 1.0 - mu, -promote_margin, BOUNDED)
+    node_total = levels.sizes[0] + levels.sizes[1]
     total = counts[:, SCORE_NODES] + counts[:, _ARM + SCORE_NODES]
     rows = np.flatnonzero(node_total < total * (1.0 - _SLACK))
     if rows.size:
