@@ -84,6 +84,11 @@ class Crowd:
         now = everything.take(np.flatnonzero(~later & (everything.at >= start)))
         return now.take(np.argsort(now.at, kind="stable"))
 
+    def turns(self, count: int) -> Places:
+        """Requests of some new units: geometric."""
+        drawn: Places = self._rng.geometric(1.0 / self._world.traffic.requests_per_unit, count)
+        return drawn
+
     def _arrive(self, start: float, end: float) -> Requests:
         """The requests of units that arrive in [start, end), over their whole lives."""
         world, rng = self._world, self._rng
@@ -91,7 +96,7 @@ class Crowd:
         expected = world.rate((start + end) / 2.0) * (end - start) / mean
         count = int(rng.poisson(expected * self._runs))
         index = self.units.add(count, rng)
-        turns = rng.geometric(1.0 / mean, count)
+        turns = self.turns(count)
         first = rng.uniform(start, end, count)
         total = int(turns.sum())
         owner = np.repeat(np.arange(count), turns)

@@ -39,7 +39,7 @@ from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 #: Own state: past stable (total, bad), harm, promotion; with units again past (total, bad) and harm.
 _PAST, _HARM, _PROMOTE = slice(0, 2), slice(2, 2 + PROCESS), slice(2 + PROCESS, 2 + 2 * PROCESS)
 _REQUESTS = 2 + 2 * PROCESS
-_UNITS_PAST, _UNITS_HARM = slice(_REQUESTS, _REQUESTS + 2), slice(_REQUESTS + 2, _REQUESTS + 2 + PROCESS)
+_UNITS_PAST, UNITS_HARM = slice(_REQUESTS, _REQUESTS + 2), slice(_REQUESTS + 2, _REQUESTS + 2 + PROCESS)
 
 
 def bet_on_events(
@@ -96,7 +96,7 @@ class EventKind(Kind):
         state[_HARM], state[_PROMOTE] = fresh(self._harm_grid), fresh(self._promote_grid)
         if self._units:
             state[_UNITS_PAST] = _past(history.units)
-            state[_UNITS_HARM] = fresh(self._harm_grid)
+            state[UNITS_HARM] = fresh(self._harm_grid)
         return state
 
     def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:  # noqa: ARG002 - same for every kind
@@ -141,11 +141,11 @@ class EventKind(Kind):
         if self._units:
             units = _window(closing.counts[:, 4:])
             past = state[:, _UNITS_PAST].copy()
-            state[:, _UNITS_HARM] = bet_on_events(
-                closing.state[:, _UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
+            state[:, UNITS_HARM] = bet_on_events(
+                closing.state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
             )
             state[:, _UNITS_PAST] = _next_past(past, units)
-            harm = log_mean(harm, log_e(state[:, _UNITS_HARM]))
+            harm = log_mean(harm, log_e(state[:, UNITS_HARM]))
         return Closed(state, harm, log_e(state[:, _PROMOTE]), _contrast(window, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
