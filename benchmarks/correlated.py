@@ -1,11 +1,11 @@
-"""Requests of one conversation are not independent: the table of the design's "statistics-correlated", with fresh seeds.
+"""Requests of one conversation are not independent: the table of the design notes, with fresh seeds.
 
     python -m benchmarks.correlated [--only TEXT] [--check]
 
 Conversations of 8 requests on average (geometric; *heavy*: lognormal, sigma 1.3, at most 400) share a propensity
 (beta-binomial errors, base 2 %, correlation .2), come as a Poisson process, pause 30 to 120 s between turns and keep
 their arm; the ramp is 1/5/25/50 % for six hours each, after six hours of stable history. Every method is the product's
-own engine; they differ in where the design effect comes from. Each row is kept in the results file as soon as it is done.
+own engine; they differ in where the design effect comes from. Each row is kept in the results file when it is done.
 """
 
 from __future__ import annotations

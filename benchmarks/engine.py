@@ -136,7 +136,7 @@ def imports() -> float:
         ).stdout.split()
         for _ in range(5)
     ]
-    # assert all(optimize == "False" for _, optimize in runs), "scipy.optimize is imported at start-up"
+    assert all(optimize == "False" for _, optimize in runs), "scipy.optimize is imported at start-up"
     return min(float(seconds) for seconds, _ in runs)
 
 

@@ -96,8 +96,8 @@ def kayenta(counts: Counts) -> Stops:
     """Kayenta: Mann-Whitney on the minutes' error rates of the last hour, hourly.
 
     spinnaker/kayenta, NetflixACAJudge.scala and MannWhitneyClassifier.scala: confidence .98, "High" when the interval's
-    lower end exceeds .25 times the Hodges-Lehmann estimate. Minutes without requests are left out; the interval is the normal
-    approximation that R's wilcox.test uses with ties.
+    lower end exceeds .25 times the Hodges-Lehmann estimate. Minutes without requests are left out; the interval is the
+    normal approximation that R's wilcox.test uses with ties.
     """
     looks = np.arange(59, MINUTES, 60)
     crossed = np.zeros((len(looks), counts.n_c.shape[1]), dtype=bool)

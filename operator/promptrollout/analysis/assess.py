@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from promptrollout.analysis.confseq import best_rho, two_sided_bound
 from promptrollout.analysis.effect import MEAN_FACTOR, information
-from promptrollout.analysis.evidence import Evidence
+from promptrollout.analysis.evidence import Evidence, estimated
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind, kind_of
 from promptrollout.analysis.kinds.base import HEADER, ArmValues, Slot
@@ -142,7 +142,10 @@ def assess(plan: AnalysisPlan, evidence: Evidence) -> Assessment:
     metrics never. NoData when no metric has had a candidate sample. Inconclusive otherwise.
     """
     evidence = evidence.aligned(plan)
-    metrics = tuple(_metric(plan, metric, evidence.array(i)) for i, metric in enumerate(plan.metrics))
+    metrics = tuple(
+        _metric(plan, metric, evidence.array(i), estimated=estimated(evidence.blocks[i][0]))
+        for i, metric in enumerate(plan.metrics)
+    )
     harm_log_e = guards_log_e(plan.metrics, [m.harm.log_e for m in metrics])
     at = None
     if evidence.harmed is not None:
@@ -201,7 +204,7 @@ def _verdict(
     return Verdict.Inconclusive
 
 
-def _metric(plan: AnalysisPlan, metric: MetricPlan, row: Array) -> MetricAssessment:
+def _metric(plan: AnalysisPlan, metric: MetricPlan, row: Array, *, estimated: bool) -> MetricAssessment:
     kind = kind_of(metric)
     values = kind.values(row[HEADER + kind.columns : HEADER + 2 * kind.columns], metric)
     harm = SideEvidence(float(row[Slot.HARM]), plan.harm_threshold)
@@ -223,7 +226,7 @@ def _metric(plan: AnalysisPlan, metric: MetricPlan, row: Array) -> MetricAssessm
         promote,
         _interval(metric, kind, row, plan.alpha_rollback),
         float(row[Slot.PHI]),
-        _guarantee(kind, metric.correlation),
+        _guarantee(kind, metric.correlation, estimated=estimated),
         _remaining(metric, row, harm, promote),
     )
 
@@ -267,13 +270,16 @@ def _sobered(kind: Kind, totals: Array, n_s: float) -> Array:
     return result
 
 
-def _guarantee(kind: Kind, correlation: Correlation) -> Guarantee:
+def _guarantee(kind: Kind, correlation: Correlation, *, estimated: bool) -> Guarantee:
+    """`estimated`: whether cluster sums have told the design effect; until they have, it is an assumption."""
     if kind.asymptotic:
         return Guarantee.Asymptotic
     match correlation.basis:
         case CorrelationBasis.Independent:
             return Guarantee.Exact
         case CorrelationBasis.Assumed:
+            return Guarantee.AssumedCorrelation
+        case CorrelationBasis.Clusters if not estimated:
             return Guarantee.AssumedCorrelation
         case _:
             return Guarantee.DesignEffect

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from promptrollout.analysis.mixture import Array
@@ -43,6 +42,8 @@ def two_sided_bound(variance: float, rho: float, alpha: float) -> float:
 
 def one_sided_bound(variance: float, rho: float, alpha: float) -> float:
     """S stays below this for ever with probability 1 - alpha."""
+    # Imported here: it takes as long to import as all the rest, and the operator never needs it.
+    from scipy.optimize import brentq  # noqa: PLC0415
 
     def excess(total: float) -> float:
         value = log_mixture(np.array([total]), np.array([variance]), rho)[0]

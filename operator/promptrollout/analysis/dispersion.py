@@ -171,6 +171,11 @@ def _deviations(arm: Array) -> tuple[Array, Array, Array]:
     return z, total * v, total
 
 
+def learned(state: Array) -> bool:
+    """Whether a state [width] holds at least one closed block with outcomes."""
+    return bool(state[_At.DOF] > 0.0)
+
+
 def design_effect(state: Array, prior: Prior) -> Array:
     """Design effects phi [B] of states [B, width]; the prior's phi0 before the first block."""
     den, samples = state[:, _At.DEN], state[:, _At.SAMPLES]

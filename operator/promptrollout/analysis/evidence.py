@@ -230,6 +230,11 @@ def design_effect(metric: MetricPlan, state: bytes, *, units: bool) -> float:
     return float(dispersion.design_effect(np.frombuffer(state, dtype=FLOAT)[None], known)[0])
 
 
+def estimated(state: bytes) -> bool:
+    """Whether a metric's cluster blocks (empty: none) have told its design effect: a whole block has closed."""
+    return bool(state) and dispersion.learned(np.frombuffer(state, dtype=FLOAT))
+
+
 def _pack(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
