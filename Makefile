@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 
 NPM := sdk/typescript
 
-.PHONY: node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint clean typescript
+.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -39,17 +39,20 @@ $(NPM)/node_modules/.ready: $(NPM)/package-lock.json $(NPM)/package.json
 binaries: env  ## the control plane's programs, built once (about 16 min cold) and cached
 	@$(BIN)/python -m e2e.controlplane.binaries
 
+mlflow: env  ## an MLflow server for the tests of prompt registries, installed once (850 MB) and cached
+	@$(BIN)/python -m e2e.mlflow.environment
+
 demo: env  ## the story in the terminal: one good prompt, two bad ones (KEEP=1 leaves the cluster up)
 	@KEEP="$(KEEP)" $(BIN)/python -m e2e.demo
 
-test: env typescript binaries  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
+test: env typescript binaries mlflow  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PATHS)
 
 unit: env typescript  ## the tests that need no control plane
-	@$(BIN)/python -m pytest -m "not realcluster and not realnode" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
+	@$(BIN)/python -m pytest -m "not realcluster and not realnode and not realregistry" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
 
-e2e: env binaries  ## the tests on the real control plane
-	@$(BIN)/python -m pytest -m realcluster $(PYTEST_ARGS) $(PATHS)
+e2e: env binaries mlflow  ## the tests on the real control plane
+	@$(BIN)/python -m pytest -m "realcluster or realregistry" $(PYTEST_ARGS) $(PATHS)
 
 e2e-node: node-programs  ## real kubelet, real pods: installs containerd and runc (root, Debian), builds the kubelet once
 	@$(BIN)/python -m pytest tests/node $(PYTEST_ARGS)
@@ -84,6 +87,8 @@ check-generated: env  ## fail when a generated file is not what its source says
 lock:  ## pin the newest allowed versions (needs uv)
 	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-annotate \
 	  --upgrade --extra operator --extra cli --extra dev pyproject.toml -o requirements.lock
+	echo 'mlflow>=3.17,<4' | uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
+	  --no-annotate --upgrade --custom-compile-command "make lock" - -o requirements-mlflow.lock
 
 bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
 	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
