@@ -47,6 +47,10 @@ class Rendered:
     def sources(self) -> str:
         return self.one("ConfigMap").texts("data")["sources.yaml"]
 
+    @property
+    def registries(self) -> str:
+        return self.one("ConfigMap").texts("data")["registries.yaml"]
+
 
 class Helm:
     """Real helm, without anything of the user's configuration."""

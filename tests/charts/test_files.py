@@ -4,8 +4,10 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 import yaml
 
+from promptrollout.registries import RegistryConfig
 from promptrollout.sources.config import PrometheusConfig
 from tests.charts import values_table
 from tests.charts.values_table import CHART
@@ -35,10 +37,11 @@ def test_the_schema_knows_every_value_and_no_other():
             assert set(parts) == set(value), name
 
 
-def test_a_source_takes_what_the_operator_takes_and_references_to_secrets():
+@pytest.mark.parametrize(("name", "kind"), [("source", PrometheusConfig), ("registry", RegistryConfig)])
+def test_a_source_and_a_registry_take_what_the_operator_takes_and_references_to_secrets(name, kind):
     def camel(name):
         head, *rest = name.split("_")
         return head + "".join(part.capitalize() for part in rest)
 
-    known = {camel(field.name) for field in fields(PrometheusConfig)}
-    assert set(SCHEMA["$defs"]["source"]["properties"]) == known | REFERENCES
+    known = {camel(field.name) for field in fields(kind)}
+    assert set(SCHEMA["$defs"][name]["properties"]) == known | REFERENCES

@@ -104,8 +104,9 @@ def test_probes_and_scrapes_go_to_the_ports_that_the_operator_listens_on(helm):
 
 def settings_of(rendered, folder):
     """The operator's own reading of the environment and arguments that the chart gives it."""
-    file = folder / "sources.yaml"
+    file, registries = folder / "sources.yaml", folder / "registries.yaml"
     file.write_text(rendered.sources)
+    registries.write_text(rendered.registries)
     container = rendered.container
     environment = {item.text("name"): item.text("value") for item in container.items("env")}
     assert environment["PROMPT_ROLLOUT_SOURCES_FILE"] == "/etc/prompt-rollout/sources.yaml"
@@ -113,7 +114,12 @@ def settings_of(rendered, folder):
     assert "/etc/prompt-rollout" in mounts
     return load(
         container.raw.get("args", []),
-        environment | {"PROMPT_ROLLOUT_SOURCES_FILE": str(file), "POD_NAMESPACE": "ops"},
+        environment
+        | {
+            "PROMPT_ROLLOUT_SOURCES_FILE": str(file),
+            "PROMPT_ROLLOUT_REGISTRIES_FILE": str(registries),
+            "POD_NAMESPACE": "ops",
+        },
     )
 
 
@@ -127,6 +133,7 @@ def test_the_operator_reads_the_charts_defaults_as_its_own(helm, tmp_path):
     assert (given.metrics_port, given.health_port) == (own.metrics_port, own.health_port)
     assert given.namespaces == ()
     assert list(given.sources) == ["default"]
+    assert list(given.registries) == []
 
 
 def test_every_value_reaches_the_operator(helm, tmp_path):
@@ -165,6 +172,16 @@ def test_credentials_are_files_that_are_mounted(helm, tmp_path):
     assert files[str(mimir.client_key_file)] == ("secret", "client", "tls.key")
     assert files[str(old.password_file)] == ("secret", "old", "password")
     assert len(files) == 5
+
+
+def test_a_registry_has_its_credentials_beside_those_of_a_source_of_its_name(helm, tmp_path):
+    token = {"name": "mlflow", "key": "token"}
+    registry = {"url": "http://mlflow:5000", "tokenSecret": token, "pollInterval": "30s"}
+    rendered = helm.template({"registries": {"default": registry}})
+    mlflow = settings_of(rendered, tmp_path).registries["default"]
+    assert (mlflow.poll_interval, mlflow.type) == (30, "mlflow")
+    mounts = {mount.text("mountPath") for mount in rendered.container.items("volumeMounts")}
+    assert str(mlflow.bearer_token_file.parent) in mounts
 
 
 def test_no_sources_at_all_is_a_configuration_too(helm, tmp_path):

@@ -15,7 +15,7 @@ CHART = Path(__file__).parents[2] / "charts" / "prompt-rollout"
 README = CHART / "README.md"
 HEAD = "| value | default | what for |\n|---|---|---|\n"
 #: Shown whole although they are maps: their keys are the user's.
-WHOLE = {"sources", "resources", "podSecurityContext"}
+WHOLE = {"sources", "registries", "resources", "podSecurityContext"}
 
 
 @dataclass(frozen=True)

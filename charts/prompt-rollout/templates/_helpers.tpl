@@ -86,34 +86,51 @@ caSecret: {kind: secret, file: ca.crt, field: caFile}
 caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- end -}}
 
-{{/* The sources as the operator reads them: references to Secrets turned into files. */}}
-{{- define "prompt-rollout.sources" -}}
-{{- $known := include "prompt-rollout.credentials" . | fromYaml -}}
-{{- $sources := dict -}}
-{{- range $name, $given := .Values.sources -}}
-{{- $folder := printf "/etc/prompt-rollout-credentials/%s" $name -}}
-{{- $source := dict -}}
+{{/* Where the credentials of a source or a registry are mounted, as the end of a path and of a volume's name. */}}
+{{- define "prompt-rollout.credentialName" -}}
+{{- if eq (index . 0) "registries" -}}registry--{{- end -}}{{ index . 1 }}
+{{- end -}}
+
+{{/* The sources, or the registries, as the operator reads them: references to Secrets turned into files. */}}
+{{- define "prompt-rollout.named" -}}
+{{- $root := index . 0 -}}
+{{- $what := index . 1 -}}
+{{- $known := include "prompt-rollout.credentials" $root | fromYaml -}}
+{{- $all := dict -}}
+{{- range $name, $given := get $root.Values $what -}}
+{{- $folder := printf "/etc/prompt-rollout-credentials/%s" (include "prompt-rollout.credentialName" (list $what $name)) -}}
+{{- $one := dict -}}
 {{- range $field, $value := $given -}}
 {{- if hasKey $known $field -}}
 {{- $as := get $known $field -}}
-{{- $_ := set $source $as.field (printf "%s/%s" $folder $as.file) -}}
+{{- $_ := set $one $as.field (printf "%s/%s" $folder $as.file) -}}
 {{- else if eq $field "clientCertificateSecret" -}}
-{{- $_ := set $source "clientCertificateFile" (printf "%s/tls.crt" $folder) -}}
-{{- $_ := set $source "clientKeyFile" (printf "%s/tls.key" $folder) -}}
+{{- $_ := set $one "clientCertificateFile" (printf "%s/tls.crt" $folder) -}}
+{{- $_ := set $one "clientKeyFile" (printf "%s/tls.key" $folder) -}}
 {{- else -}}
-{{- $_ := set $source $field $value -}}
+{{- $_ := set $one $field $value -}}
 {{- end -}}
 {{- end -}}
-{{- $_ := set $sources $name $source -}}
+{{- $_ := set $all $name $one -}}
 {{- end -}}
-{{- toYaml (dict "sources" $sources) -}}
+{{- toYaml (dict $what $all) -}}
 {{- end -}}
 
-{{/* One projected volume for each source that has credentials, as a map of source name to its list of projections. */}}
+{{- define "prompt-rollout.sources" -}}
+{{- include "prompt-rollout.named" (list . "sources") -}}
+{{- end -}}
+
+{{- define "prompt-rollout.registries" -}}
+{{- include "prompt-rollout.named" (list . "registries") -}}
+{{- end -}}
+
+{{/* One projected volume for each source or registry that has credentials, as a map of name to its list of projections. */}}
 {{- define "prompt-rollout.credentialVolumes" -}}
 {{- $known := include "prompt-rollout.credentials" . | fromYaml -}}
 {{- $volumes := dict -}}
-{{- range $name, $given := .Values.sources -}}
+{{- $root := . -}}
+{{- range $what := list "sources" "registries" -}}
+{{- range $name, $given := get $root.Values $what -}}
 {{- $projections := list -}}
 {{- range $field, $value := $given -}}
 {{- if hasKey $known $field -}}
@@ -125,7 +142,10 @@ caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- $projections = append $projections (dict "secret" (dict "name" $value.name "items" $items)) -}}
 {{- end -}}
 {{- end -}}
-{{- if $projections -}}{{- $_ := set $volumes $name $projections -}}{{- end -}}
+{{- if $projections -}}
+{{- $_ := set $volumes (include "prompt-rollout.credentialName" (list $what $name)) $projections -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $volumes -}}
 {{- end -}}
