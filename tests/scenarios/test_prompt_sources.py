@@ -1,6 +1,11 @@
 """Prompts that are not written inline: what becomes of their change, their absence and their registry's."""
 
+from dataclasses import replace
+
 import pytest
+import yaml
+
+from e2e.mlflow import server
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
 
@@ -13,6 +18,11 @@ messages:
 model: {name: simulated, parameters: {temperature: 0.2}}
 """
 LATER = DOCUMENT.replace("agent.", "agent of {{shop}}.").replace("0.2", "0.7")
+SYSTEM, USER = (
+    {"role": "system", "content": "You are a support agent."},
+    {"role": "user", "content": "{{question}}"},
+)
+WARMER = {**SYSTEM, "content": "You are a kind support agent of {{shop}}."}
 REF = {"name": "texts", "key": "support.yaml"}
 
 
@@ -85,4 +95,122 @@ def test_a_config_map_that_comes_later_than_its_rollout_is_found(healthy):
         .wait_for_phase("Healthy")
         .then()
         .all_pods_have_loaded_the_payload()
+    )
+
+
+@pytest.fixture(scope="module")
+def mlflow(stack):
+    """A real MLflow server, and the operator told of it, which looks at aliases every second."""
+    with_model = {"model_config": {"model_name": "simulated", "temperature": 0.2}}
+    running = server.start(
+        stack.supervisor,
+        [
+            {"name": "support", "template": [SYSTEM, USER], **with_model},
+            {"name": "support", "template": [WARMER, USER], **with_model},
+            {"name": "broken", "template": "{{question"},
+        ],
+    )
+    running.set_alias("support", "production", 1)
+    file = stack.supervisor.data / "registries.yaml"
+    registry = {"url": running.url, "pollInterval": "1s", "timeout": "5s"}
+    file.write_text(yaml.safe_dump({"registries": {"prompts": registry}}))
+    before = stack.operator.command
+    stack.operator.command = replace(before, argv=[*before.argv, f"--registries-file={file}"])
+    stack.operator.restart()
+    yield running
+    stack.operator.command = before
+    stack.operator.restart()
+
+
+def registry_ref(name="support", **which):
+    return {"registry": "prompts", "name": name, **which}
+
+
+def test_a_version_in_a_registry_is_sealed_and_the_registry_may_go_down(healthy, mlflow):
+    when = (
+        healthy.steps(*SLOW).a_prompt_from(registryRef=registry_ref(version=1)).a_promoted_prompt("").when()
+    )
+    when.the_prompt_comes_from(registryRef=registry_ref(version="2")).wait_for_weight(1_000)
+    when.wait_for_condition("Delivered")
+    source = when.subject.status().raw.mapping("status.source")
+    assert (source["version"], source["revision"]) == ("2", when.subject.status().candidate)
+    mlflow.stop()
+    try:
+        when.the_operator_is_killed().the_operator_starts()
+        when.commanded("promote").wait_for_weight(5_000).commanded("promote-full").wait_for_phase("Healthy")
+        (
+            when.then()
+            .every_weight_was_recorded_first()
+            .the_status(
+                "nobody had to ask", lambda s: s.condition("PromptAvailable").text("status") == "True"
+            )
+        )
+        # What is asked for anew cannot be had; all get what they got, and it is said.
+        when.the_prompt_comes_from(registryRef=registry_ref(version="3"))
+        when.wait_for("the outage to be said", lambda s: "no connection" in s.message).wait_for_phase(
+            "Pending"
+        )
+        (
+            when.then()
+            .the_message_says("registry prompts cannot be asked", "What is delivered stays as it is")
+            .the_status("no condition is met", lambda s: s.condition("Healthy").text("status") == "False")
+            .users_get(when.subject.status().stable)
+        )
+    finally:
+        mlflow.start()
+    when.wait_for("its absence", lambda s: s.phase == "Invalid" and "version 3 does not exist" in s.message)
+    when.the_prompt_comes_from(registryRef=registry_ref(version="2")).wait_for_phase("Healthy")
+    events = when.subject.kubectl("get", "events")
+    assert "PromptSourceUnavailable" in events
+
+
+def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(healthy, mlflow):
+    mlflow.set_alias("support", "production", 1)
+    when = (
+        healthy.steps(*SLOW)
+        .a_prompt_from(registryRef=registry_ref(alias="production"))
+        .a_promoted_prompt("")
+        .when()
+    )
+    stable = when.subject.status().stable
+    mlflow.stop()
+    try:
+        when.wait_for("the outage", lambda s: s.condition("PromptAvailable").text("status") == "False")
+        when.the_operator_is_killed().the_operator_starts()
+        when.then().the_message_says(f"revision {stable} serves all", "cannot be asked").users_get(stable)
+        when.wait_for_phase("Healthy")
+    finally:
+        mlflow.start()
+    mlflow.set_alias("support", "production", 2)
+    when.wait_for("the move", lambda s: s.phase == "Delivering" and "variable shop" in s.message)
+    when.wait_for_weight(1_000)
+    mlflow.set_alias("support", "production", 1)
+    when.wait_for_phase("Healthy")
+    (
+        when.then()
+        .weights_were(0, 1_000, 0)
+        .the_status("back at stable", lambda s: s.stable == stable)
+        .the_status("superseded", lambda s: s.raw.items("status.history")[0].text("outcome") == "Superseded")
+    )
+
+
+def test_a_prompt_of_a_registry_that_is_no_template_is_invalid_with_the_place(healthy, mlflow):
+    (
+        healthy.a_prompt_from(registryRef=registry_ref("broken", version=1))
+        .an_applied_rollout()
+        .when()
+        .wait_for_phase("Invalid")
+        .then()
+        .the_message_says("registry prompts: broken, version 1", "text line 1", "correct the text")
+    )
+
+
+def test_a_registry_that_is_not_configured_is_named_with_those_that_are(healthy, mlflow):
+    (
+        healthy.a_prompt_from(registryRef={"registry": "elsewhere", "name": "support", "alias": "production"})
+        .an_applied_rollout()
+        .when()
+        .wait_for_phase("Invalid")
+        .then()
+        .the_message_says("spec.prompt.registryRef.registry", "'elsewhere' is not configured", "prompts")
     )

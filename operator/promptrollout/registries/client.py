@@ -1,5 +1,6 @@
 """GET of JSON from a registry: bounded in time and size, no redirects, of the environment only what is named."""
 
+import base64
 import json
 import os
 import ssl
@@ -87,7 +88,8 @@ class RegistryClient:
             return {"Authorization": f"Bearer {token}"}
         if config.username:
             password = self._secret(config.password_file, config.password_env)
-            return {"Authorization": aiohttp.BasicAuth(config.username, password, "utf-8").encode()}
+            pair = base64.b64encode(f"{config.username}:{password}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
         return {}
 
     def _secret(self, file: Path | None, variable: str) -> str:

@@ -22,8 +22,9 @@ def heed_source(turn: Turn) -> None:
 
 def describe_found(source: PromptSource) -> str:
     """What was found, in a sentence."""
-    version = f"version {source.version}, " if source.version else ""
-    return f"{source.reference}: {version}revision {source.revision}"
+    version = f"version {source.version}"
+    named = not source.version or version in source.reference
+    return f"{source.reference}: {'' if named else f'{version}, '}revision {source.revision}"
 
 
 def _availability(turn: Turn, source: PromptSource, unavailable: str) -> PromptSource:
