@@ -78,11 +78,13 @@ types: env  ## mypy --strict
 contracts: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports
 
-generate: env  ## write the generated files (CRDs)
+generate: env  ## write the generated files (CRDs, Argo CD's scripts)
 	@$(BIN)/python -m promptrollout.api.crd --write
+	@$(BIN)/python gitops/argocd/generate.py --write
 
 check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python -m promptrollout.api.crd --check
+	@$(BIN)/python gitops/argocd/generate.py --check
 
 lock:  ## pin the newest allowed versions (needs uv)
 	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-annotate \

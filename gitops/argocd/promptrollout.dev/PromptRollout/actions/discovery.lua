@@ -1,0 +1,23 @@
+-- What can be asked of a PromptRollout in its present state. The operator refuses, with the reason in
+-- status.lastCommand, what has stopped making sense by the time it arrives.
+local status = obj.status or {}
+local on_trial = status.candidate ~= nil
+local paused = status.pause ~= nil
+local paused_by_command = paused and status.pause.reason == "Command"
+local gate_waits = false
+for _, gate in ipairs(status.gates or {}) do
+  if gate.result == nil or gate.result == "" then
+    gate_waits = on_trial
+  end
+end
+
+local actions = {}
+actions["resume"] = {["disabled"] = not (on_trial and paused), ["displayName"] = "Resume"}
+actions["pause"] = {["disabled"] = not on_trial or paused_by_command, ["displayName"] = "Pause"}
+actions["promote"] = {["disabled"] = not on_trial, ["displayName"] = "Promote to the next step"}
+actions["promote-full"] = {["disabled"] = not on_trial, ["displayName"] = "Promote in full, without further evidence"}
+actions["abort"] = {["disabled"] = not on_trial, ["displayName"] = "Abort: everybody back to stable"}
+actions["retry"] = {["disabled"] = status.rejected == nil, ["displayName"] = "Retry what was rolled back"}
+actions["approve"] = {["disabled"] = status.phase ~= "AwaitingApproval", ["displayName"] = "Approve"}
+actions["skip"] = {["disabled"] = not gate_waits, ["displayName"] = "Skip the gate that is waited for"}
+return actions
