@@ -63,10 +63,8 @@ def record(stack: Stack) -> dict[str, Json]:
     keep("paused")
     when.commanded("resume").wait_for_phase("Progressing").commanded("abort").wait_for_phase("Degraded")
     keep("degraded")
-    found |= {
-        name: _first(when, phase)
-        for name, phase in [("delivering", "Delivering"), ("rolling_back", "RollingBack")]
-    }
+    found["delivering"] = _first(when, "Delivering", "status.candidate")
+    found["rolling_back"] = _first(when, "RollingBack", "status.rejected")
     _approval(when)
     keep("awaiting_approval")
     when.commanded("abort").wait_for_phase("Degraded")
@@ -84,20 +82,19 @@ def record(stack: Stack) -> dict[str, Json]:
 
 def _approval(when: When) -> None:
     """A step that waits for a person."""
-    steps = [{"weight": 10, "duration": "1s"}, {"gate": {"approval": {}}}, {"weight": 50, "duration": "1h"}]
+    steps: list[Json] = [{"gate": {"approval": {}}}, *SLOW]
     when.the_steps_become(*steps)
     when.the_prompt_becomes("You are a very kind support agent.").wait_for_phase("AwaitingApproval", 120)
 
 
-def _first(when: When, phase: str) -> Json:
-    """The first status of a candidate's, or of a rollback's, in that phase."""
+def _first(when: When, phase: str, having: str) -> Json:
+    """The first status in that phase that has this field."""
     stack, application = when.subject.stack, when.subject.application
     seen = stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout)
-    wanted = "status.candidate" if phase == "Delivering" else "status.rejected"
     return next(
         _tidy(one.object)
         for one in seen
-        if one.object.text("status.phase") == phase and one.object.mapping(wanted)
+        if one.object.text("status.phase") == phase and one.object.mapping(having)
     )
 
 

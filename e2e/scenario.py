@@ -161,7 +161,7 @@ class When:
     # to the rollout
 
     def the_prompt_becomes(self, system_prompt: str) -> Self:
-        rollout = replace(self.subject.rollout, system_prompt=system_prompt)
+        rollout = replace(self.subject.rollout, system_prompt=system_prompt, prompt=None)
         self.subject = replace(self.subject, rollout=rollout)
         self.subject.stack.apply_rollout(rollout.manifest())
         return self

@@ -133,8 +133,8 @@ class RegistryClient:
 def _cause(error: Exception) -> str:
     """What happened, without the URL or a header."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        inner = error.os_error
-        return f"no connection: {inner.strerror or type(inner).__name__}"
+        number = error.os_error.errno
+        return f"no connection: {os.strerror(number) if number else type(error.os_error).__name__}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return type(error).__name__

@@ -4,6 +4,7 @@ local status = obj.status or {}
 local on_trial = status.candidate ~= nil
 local paused = status.pause ~= nil
 local paused_by_command = paused and status.pause.reason == "Command"
+local rolled_back = status.phase == "Degraded" or status.phase == "RollingBack"
 local gate_waits = false
 for _, gate in ipairs(status.gates or {}) do
   if gate.result == nil or gate.result == "" then
@@ -17,7 +18,7 @@ actions["pause"] = {["disabled"] = not on_trial or paused_by_command, ["displayN
 actions["promote"] = {["disabled"] = not on_trial, ["displayName"] = "Promote to the next step"}
 actions["promote-full"] = {["disabled"] = not on_trial, ["displayName"] = "Promote in full, without further evidence"}
 actions["abort"] = {["disabled"] = not on_trial, ["displayName"] = "Abort: everybody back to stable"}
-actions["retry"] = {["disabled"] = status.rejected == nil, ["displayName"] = "Retry what was rolled back"}
+actions["retry"] = {["disabled"] = not (rolled_back and status.rejected ~= nil), ["displayName"] = "Retry what was rolled back"}
 actions["approve"] = {["disabled"] = status.phase ~= "AwaitingApproval", ["displayName"] = "Approve"}
 actions["skip"] = {["disabled"] = not gate_waits, ["displayName"] = "Skip the gate that is waited for"}
 return actions
