@@ -15,6 +15,7 @@ BASE_RATE = 0.02
 #: Late onsets, in minutes: soon after the start, and in the last step off the full hour.
 LATE = (100, 930)
 EFFECTS = (1.25, 1.5, 2.0, 3.0, 5.0)
+LATE_EFFECTS = (2.0, 5.0)
 SCORES = (0.76, 0.70)
 LATENCIES = ((1.15, 0.0), (1.3, 0.0), (1.0, 0.05))
 #: A tail: this share of the candidate's answers takes so many times as long.
@@ -68,17 +69,21 @@ def grid() -> Iterator[Cell]:  # noqa: C901 - one loop a group, in the order of 
     for traffic in TRAFFIC:
         yield Cell("events", traffic, "drift")
         for onset in LATE:
-            for effect in EFFECTS[1:]:
+            for effect in LATE_EFFECTS:
                 yield Cell("events", traffic, "plain", effect, onset=onset)
     # At 1,000 requests a day neither scores nor latency are decided within a day.
-    for traffic in list(TRAFFIC)[1:]:
-        for onset in (0, LATE[1]):
+    for onset in (0, LATE[1]):
+        for traffic in list(TRAFFIC)[1:]:
             for score in SCORES:
                 yield Cell("score", traffic, "plain", score, onset=onset)
             for factor, tail in LATENCIES:
                 yield Cell("latency", traffic, "plain", factor, tail, onset)
-    for traffic in TRAFFIC:
+        if not onset:
+            for traffic in list(TRAFFIC)[:2]:
+                yield Cell("events", traffic, "correlated")
+            yield Cell("score", "10K/day", "plain")
+            yield Cell("latency", "10K/day", "plain")
+    for traffic in list(TRAFFIC)[2:]:
         yield Cell("events", traffic, "correlated")
-    for metric in ("score", "latency"):
-        for traffic in list(TRAFFIC)[1:]:
-            yield Cell(metric, traffic, "plain")
+        yield Cell("score", traffic, "plain")
+        yield Cell("latency", traffic, "plain")

@@ -15,12 +15,19 @@ from promptrollout.analysis.mixture import Array
 _RATE_KEEP = 0.97
 #: Rows advanced at a time, so that the work stays in the processor's cache.
 _CHUNK = 512
+#: A larger count is a fault, and its squares would leave the range of floats; a smaller one is nothing.
+_LARGEST, _SMALLEST = 1e30, 1e-30
 
 
 def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
     """Counts [B, columns] completed, and [B] booleans: they are finite and such as can have been counted."""
-    finite: Mask = np.logical_and.reduce(np.isfinite(counts), axis=1)
-    # The kind sees zeros where something is not finite, so that no warning comes of it.
+    size = np.abs(counts)
+    # Not a number compares false.
+    finite: Mask = np.logical_and.reduce(size <= _LARGEST, axis=1)
+    dust = (size < _SMALLEST) & (size > 0.0)
+    if dust.any():
+        counts = np.where(dust, 0.0, counts)
+    # The kind sees zeros where something cannot be counted with, so that no warning comes of it.
     completed = kind.complete(counts if finite.all() else np.where(finite[:, None], counts, 0.0))
     return completed, finite & kind.sound(completed)
 

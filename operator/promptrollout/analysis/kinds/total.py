@@ -28,6 +28,8 @@ _RHO = best_rho(_GATE, 0.05, one_sided=True)
 _WINDOWS_NEEDED = 10.0
 #: A quantity that never varies is taken to vary by one per cent: it can still be compared.
 _LEAST_VARIATION = 0.01
+#: Standardised sums are held within what can be squared.
+_FARTHEST = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +158,5 @@ def _log_e(total: Array, state: Array, arms: tuple[_Spread, _Spread], coefficien
     a, b = coefficients[:, 0], coefficients[:, 1]
     unit = np.maximum((candidate.variance + stable.variance) / 2.0, 1e-300)
     variance = a * a * candidate.variance * state[:, _INFO_C] + b * b * stable.variance * state[:, _INFO_S]
-    return log_mixture(total / np.sqrt(unit), variance / unit, _RHO)
+    standard = np.clip(total / np.sqrt(unit), -_FARTHEST, _FARTHEST)
+    return log_mixture(standard, variance / unit, _RHO)
