@@ -381,6 +381,22 @@ def payloads() -> object:
     }
 
 
+def flagd() -> object:
+    """The same decision as a flag; evaluated with `bucket` in the context it gives the arm that owns the bucket."""
+    arms = (
+        ArmWeight("candidate", NEW.short, 500),
+        ArmWeight("b", NEXT.short, 2000),
+        ArmWeight("stable", OLD.short, 7500),
+    )
+    payload = replace(BASE, arms=arms)
+    return {
+        "flag": BASE.rollout.rpartition("/")[2],
+        "salt": BASE.salt,
+        "arms": [{"name": a.name, "revision": a.revision, "weight": a.weight} for a in arms],
+        "flagd": json.loads(render(payload, DOCUMENTS, flagd=True)["flagd.json"]),
+    }
+
+
 VECTORS = {
     "assignment.json": assignment,
     "revisions.json": revisions,
@@ -388,6 +404,7 @@ VECTORS = {
     "scores.json": scores,
     "pins.json": pins,
     "payloads.json": payloads,
+    "flagd.json": flagd,
 }
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from promptrollout.api.base import Duration
 from promptrollout.api.checks_strategy import ab_test_problems, ab_test_timing, schedule_problems
 from promptrollout.api.gate_checks import gate_problems, timeout_problems
+from promptrollout.api.metrics import EVENT_PRESET, SCORE_PRESET, SCORE_PRESETS, Metric, MetricRole
 from promptrollout.api.problem import Problem
 from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part
 from promptrollout.api.quantities import (
@@ -20,19 +21,7 @@ from promptrollout.api.quantities import (
     parse_duration,
     parse_weight,
 )
-from promptrollout.api.spec import (
-    EVENT_PRESET,
-    SCORE_PRESET,
-    SCORE_PRESETS,
-    Analysis,
-    CanaryStep,
-    Delivery,
-    Metric,
-    MetricRole,
-    PodSelector,
-    RolloutSpec,
-    SelectorOperator,
-)
+from promptrollout.api.spec import Analysis, CanaryStep, Delivery, PodSelector, RolloutSpec, SelectorOperator
 
 _LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_VALUE = re.compile(rf"({_LABEL_PART})?")

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from promptrollout.api.abtest import RESERVED, AbTest
 from promptrollout.api.calendar import parse_window, parse_zone
+from promptrollout.api.metrics import MetricRole
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import WHOLE, format_weight, parse_duration, parse_weight
-from promptrollout.api.spec import Analysis, MetricRole, Schedule
+from promptrollout.api.spec import Analysis, Schedule
 
 Problems = Iterator[Problem]
 

@@ -94,7 +94,7 @@ class Applier:
         payload = payload_of(str(key), parsed.spec, decision.status)
         if payload is None or any(short not in children.documents for short in payload.revisions):
             return False
-        data = render(payload, children.documents)
+        data = render(payload, children.documents, flagd=parsed.spec.delivery.flagd)
         content = payload_content(entry.seen, config_map_name(key.name, parsed.spec), data)
         before = children.payload
         if before is None:

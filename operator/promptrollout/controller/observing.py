@@ -98,7 +98,7 @@ def _too_large(
         (*arms, ArmWeight("stable", stable, WHOLE)),
     )
     try:
-        render(payload, documents)
+        render(payload, documents, flagd=parsed.spec.delivery.flagd)
     except PayloadTooLargeError as error:
         return (Problem("spec.prompt", f"old and new together are {error}", "shorten the prompt"),)
     return ()

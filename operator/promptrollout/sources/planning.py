@@ -27,9 +27,10 @@ from promptrollout.analysis.plan import (
     SUM_MARGIN,
     MetricKind,
 )
+from promptrollout.api.metrics import Metric, MetricRole
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_decimal, parse_duration
-from promptrollout.api.spec import Analysis, Metric, MetricRole
+from promptrollout.api.spec import Analysis
 from promptrollout.sources.presets import COVERAGE, PRESETS, Preset
 from promptrollout.sources.protocol import EventSelectors, MetricQuery
 from promptrollout.sources.selector import check_selector
