@@ -25,6 +25,8 @@ VERSION = "v1alpha1"
 PLURAL = "promptrollouts"
 #: What people ask for: "<verb>:<id>", once for each id.
 COMMAND_ANNOTATION = "promptrollout.dev/command"
+#: Who commands, in their own words; the chart's commandPolicy.identify makes the API server check it.
+COMMANDED_BY_ANNOTATION = "promptrollout.dev/commanded-by"
 
 
 class ApiModel(BaseModel):

@@ -80,12 +80,13 @@ class Missing:
         )
 
 
-def needed(mode: DeliveryMode, *, lease: str | None = None) -> tuple[Permission, ...]:
+def needed(mode: DeliveryMode, *, lease: str | None = None, jobs: bool = False) -> tuple[Permission, ...]:
     """The rights that the operator needs, and no more.
 
     Args:
         mode: the default delivery mode; a rollout that asks for Nudge where the operator's default is another goes on
             at kubelet's pace, and says so.
+        jobs: whether gates may run Jobs.
         lease: the name of the leader election's Lease, None without leader election.
     """
     read = ("get", "list", "watch")
@@ -105,6 +106,10 @@ def needed(mode: DeliveryMode, *, lease: str | None = None) -> tuple[Permission,
         rights.append(
             Permission("", "pods", ("patch",), "have kubelet copy a changed prompt at once (mode Nudge)")
         )
+    if jobs:
+        why = "run gates that are Jobs"
+        rights.append(Permission("batch", "jobs", ("get", "list", "create", "delete"), why))
+        rights.append(Permission("batch", "cronjobs", ("get",), f"{why}, from the templates that they name"))
     if lease:
         why = "have one operator lead at a time"
         rights.append(Permission("coordination.k8s.io", "leases", ("create",), why, Scope.OWN))

@@ -56,6 +56,7 @@ class RolloutObject:
         generation: grows with each change of `spec`, and with nothing else.
         resource_version: what a write must name so that it changes this very version.
         deleted_at: set when deletion has begun.
+        managers: who last set each annotation, as that client calls itself (managedFields).
     """
 
     key: ObjectKey
@@ -70,6 +71,7 @@ class RolloutObject:
     deleted_at: datetime | None = None
     api_version: str = ""
     kind: str = ""
+    managers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> ObjectRef:

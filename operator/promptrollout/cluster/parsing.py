@@ -49,7 +49,19 @@ def parse_rollout(raw: Json) -> RolloutObject:
         deleted_at=moment_at(metadata, "deletionTimestamp"),
         api_version=text_at(raw, "apiVersion"),
         kind=text_at(raw, "kind"),
+        managers=_annotation_managers(metadata),
     )
+
+
+def _annotation_managers(metadata: Json) -> dict[str, str]:
+    """Which client last set each annotation of ours: what it calls itself, and nothing vouches for that."""
+    managers: dict[str, str] = {}
+    for entry in mappings_at(metadata, "managedFields"):
+        fields = mapping_at(mapping_at(mapping_at(entry, "fieldsV1"), "f:metadata"), "f:annotations")
+        for name in fields:
+            if name.startswith("f:promptrollout.dev/"):
+                managers[name.removeprefix("f:")] = text_at(entry, "manager")
+    return managers
 
 
 def parse_configmap(raw: Json) -> ConfigMapObject:

@@ -16,7 +16,7 @@ from promptrollout.controller.parsed import Parsed
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import render
 from promptrollout.revision import Revision, seal
-from promptrollout.rollout import Decision, Note
+from promptrollout.rollout import Decision, Note, in_trial
 from promptrollout.rollout.payload import config_map_name, payload_of
 
 log = logging.getLogger(__name__)
@@ -128,10 +128,12 @@ class Applier:
 
 
 def _live(decision: Decision) -> set[str]:
+    """What pods may be told, and what gates are asked about before that."""
     delivered = decision.status.delivered
+    tried = {arm.revision for arm in in_trial(decision.status)}
     if delivered is None:
-        return set()
-    return {arm.revision for arm in delivered.arms} | {pin.revision for pin in delivered.pins}
+        return tried
+    return tried | {arm.revision for arm in delivered.arms} | {pin.revision for pin in delivered.pins}
 
 
 def _blocked(entry: Entry, children: Children) -> bool:

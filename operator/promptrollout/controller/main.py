@@ -16,6 +16,7 @@ from typing import Any
 
 from promptrollout.cluster.access import missing_permissions, needed
 from promptrollout.cluster.errors import ClusterError
+from promptrollout.cluster.jobs import KubeJobs
 from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.login import LoginError
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
@@ -29,6 +30,7 @@ from promptrollout.controller.queue import Tempo, WorkQueue
 from promptrollout.controller.reconciler import Outside, Reconciler, Tuning
 from promptrollout.controller.settings import PROGRAM, Settings, SettingsError, load
 from promptrollout.controller.telemetry import Gauges, Telemetry
+from promptrollout.gates import kinds_of
 from promptrollout.registries import KINDS
 from promptrollout.sources.prometheus import PrometheusSource
 
@@ -107,7 +109,8 @@ class Operator:
             settings.delivery_mode, settings.acknowledge_poll, settings.nudge_again, settings.settle
         )
         registries = {name: KINDS[one.type](name, one) for name, one in settings.registries.items()}
-        outside = Outside(self._sources, registries)
+        jobs = KubeJobs(transport, lambda: self._leader.leading)
+        outside = Outside(self._sources, registries, settings.gates, kinds_of(settings.gates, jobs))
         self._reconciler = Reconciler(self._cluster, outside, self._queue.add, telemetry, tuning)
         self._wheel = Wheel(self._reconciler, self._queue, telemetry)
         self._feed = Feed(
@@ -180,7 +183,9 @@ class Operator:
         """Say which rights are missing, and wait for them: a restart would not bring them either."""
         settings = self._settings
         rights = needed(
-            settings.delivery_mode, lease=settings.lease_name if settings.leader_election else None
+            settings.delivery_mode,
+            lease=settings.lease_name if settings.leader_election else None,
+            jobs=settings.gates.jobs.enabled,
         )
         while True:
             said = self._rights

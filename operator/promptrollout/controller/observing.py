@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from promptrollout.api.base import COMMAND_ANNOTATION
+from promptrollout.api.base import COMMAND_ANNOTATION, COMMANDED_BY_ANNOTATION
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import PromptChanges, RolloutStatus
-from promptrollout.cluster.objects import ObjectKey
+from promptrollout.cluster.objects import ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
@@ -46,7 +46,7 @@ async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Child
 def observe(
     entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus, now: datetime
 ) -> Observations:
-    """What `decide` is told."""
+    """What `decide` is told, but for the answers of gates."""
     seen = entry.seen
     entry.written = entry.written or _found_written(children, now)
     command = seen.annotations.get(COMMAND_ANNOTATION)
@@ -63,9 +63,17 @@ def observe(
         pods=entry.pods,
         arms={name: revision.short for name, revision in parsed.arms.items()},
         comparisons=tuple(entry.comparisons.values()),
-        command=Command.parse(command) if command else None,
+        command=Command.parse(command, commander(seen)) if command else None,
         kept=entry.kept,
     )
+
+
+def commander(seen: RolloutObject) -> str:
+    """Who gave the command, as far as it can be known: the API server does not write down who changed an object."""
+    client = seen.managers.get(COMMAND_ANNOTATION, "")
+    using = f"client {client}" if client else "an unnamed client"
+    name = seen.annotations.get(COMMANDED_BY_ANNOTATION, "").strip()
+    return f"{name} ({using})" if name else using
 
 
 def _found_written(children: Children, now: datetime) -> tuple[int, datetime] | None:

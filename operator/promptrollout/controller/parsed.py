@@ -7,8 +7,10 @@ from promptrollout.api.parse import parse_spec
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.controller.gates import gate_problems
 from promptrollout.controller.prompts import Wanted, sealed_inline
 from promptrollout.controller.references import ConfigMapReference, Reference
+from promptrollout.gates import GatesConfig
 from promptrollout.registries import RegistryReference
 from promptrollout.revision import Revision
 from promptrollout.rollout import SourceSeen
@@ -18,10 +20,11 @@ from promptrollout.sources.planning import Planned, plan_of
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The names that a spec may use, from the operator's configuration."""
+    """What a spec may use, from the operator's configuration."""
 
     sources: frozenset[str] = frozenset()
     registries: frozenset[str] = frozenset()
+    gates: GatesConfig = field(default_factory=GatesConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def parse(seen: RolloutObject, known: Known) -> Parsed:
     if registry is not None and registry.registry not in known.registries:
         path = "spec.prompt.registryRef.registry"
         problems.append(_not_configured(path, registry.registry, known.registries, "registries"))
+    problems += gate_problems(spec, known.gates)
     return Parsed(
         seen.uid,
         seen.generation,

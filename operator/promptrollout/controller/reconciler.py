@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -15,6 +15,7 @@ from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObj
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
+from promptrollout.controller.gates import runs_of
 from promptrollout.controller.keeping import Job, Keeper
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
@@ -24,6 +25,7 @@ from promptrollout.controller.resolving import Resolver
 from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
+from promptrollout.gates import GateKind, GateRunner, GatesConfig
 from promptrollout.registries import PromptRegistry
 from promptrollout.rollout import (
     Comparison,
@@ -57,6 +59,8 @@ class Outside:
 
     sources: Mapping[str, MetricSource]
     registries: Mapping[str, PromptRegistry] = field(default_factory=dict)
+    gates: GatesConfig = field(default_factory=GatesConfig)
+    gate_kinds: Mapping[str, GateKind] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -78,7 +82,8 @@ class Reconciler:
         self.memory = Memory()
         self._cluster = cluster
         sources = outside.sources
-        self._known = Known(frozenset(sources), frozenset(outside.registries))
+        self._known = Known(frozenset(sources), frozenset(outside.registries), outside.gates)
+        self.gates = GateRunner(outside.gate_kinds, self._enqueue_known)
         self._references = References(cluster, outside.registries, enqueue)
         self._resolver = Resolver(self._references)
         self._enqueue = enqueue
@@ -110,6 +115,7 @@ class Reconciler:
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
         self._keeper.forget(key)
+        self.gates.leave(key)
 
     def configmap_changed(self, seen: ConfigMapObject, *, gone: bool) -> None:
         """A ConfigMap of ours changed; unless that was our own write, the rollout's are read again."""
@@ -142,6 +148,10 @@ class Reconciler:
     def _evidence_kept(self, key: ObjectKey, kept: KeptEvidence) -> None:
         if entry := self.memory.entries.get(key):
             entry.kept = (*entry.kept, kept)
+            self._enqueue(key)
+
+    def _enqueue_known(self, key: ObjectKey) -> None:
+        if key in self.memory.entries:
             self._enqueue(key)
 
     # The wheel.
@@ -179,7 +189,8 @@ class Reconciler:
             return None
         status = reading.status
         parsed = await self._resolver.resolved(entry, parsed, children, status)
-        seen = observe(entry, parsed, children, status, now)
+        answered = self.gates.answers(entry.seen.key)
+        seen = replace(observe(entry, parsed, children, status, now), gates=answered)
         decision = decide(parsed.spec, status, seen, now)
         observed = entry.seen.resource_version
         try:
@@ -233,6 +244,8 @@ class Reconciler:
     ) -> None:
         """Have the sampler and the pods' words follow what was decided."""
         key, spec = entry.seen.key, parsed.spec
+        if spec and decision.gates is not None:
+            self.gates.follow(key, runs_of(entry, spec, children, decision))
         if decision.sampling and spec and parsed.planned:
             followed = [Followed(each, checkpoint_of(decision.status, each)) for each in decision.sampling]
             self.sampler.follow(key, spec.analysis.source, followed, parsed.planned)
@@ -259,4 +272,5 @@ class Reconciler:
                     self.acknowledgements.run(self._tuning.acknowledge_poll), name="acknowledgements"
                 )
         finally:
+            await self.gates.close()
             await self._references.close()

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from promptrollout.api.quantities import format_duration, parse_duration
 from promptrollout.api.spec import DeliveryMode
+from promptrollout.gates.config import GatesConfig, load_gates
 from promptrollout.registries import RegistryConfig
 from promptrollout.sources.config import PrometheusConfig
 
@@ -51,6 +52,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     sources: Mapping[str, PrometheusConfig] = field(default_factory=dict)
     registries: Mapping[str, RegistryConfig] = field(default_factory=dict)
+    gates: GatesConfig = field(default_factory=GatesConfig)
     kubeconfig: Path | None = None
     delivery_mode: DeliveryMode = DeliveryMode.NUDGE
     metrics_port: int = 8080
@@ -272,6 +274,15 @@ _OPTIONS: Final = (
         lambda text: load_sources(Path(text)),
         "YAML with the metric sources that rollouts may name; see below. Read at start",
         attribute="sources",
+    ),
+    _Option(
+        "gates-file",
+        "FILE",
+        lambda text: load_gates(Path(text)),
+        "YAML with what gates may do: jobs {enabled, inlineTemplates, history, keep}, webhooks by name {url, "
+        "secretFile, caFile, bearerTokenFile, timeout, documents}, allowedHosts. Read at start; "
+        "without it there are approvals only",
+        attribute="gates",
     ),
     _Option(
         "registries-file",

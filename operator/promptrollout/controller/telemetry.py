@@ -14,7 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from promptrollout.api.status import Phase
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.cluster.transport import Outcome
-from promptrollout.cluster.values import Json, mapping_at, moment_at, text_at
+from promptrollout.cluster.values import Json, flag_at, mapping_at, moment_at, text_at
 from promptrollout.controller.queue import Turn
 from promptrollout.sources.client import QueryDone
 
@@ -128,7 +128,7 @@ class Telemetry:
         if moment_at(judged, "through") not in (None, moment_at(earlier, "through")):
             self._verdicts.labels(text_at(judged, "verdict") or "NoData").inc()
         new, old = mapping_at(after, "rollback"), mapping_at(before, "rollback")
-        if moment_at(new, "decidedAt") != moment_at(old, "decidedAt"):
+        if moment_at(new, "decidedAt") != moment_at(old, "decidedAt") and not flag_at(new, "undelivered"):
             self._rollbacks.labels(text_at(new, "reason")).inc()
             old = {}
         for begin, end in (

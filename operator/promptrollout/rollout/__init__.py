@@ -8,6 +8,7 @@
 """
 
 from promptrollout.rollout.comparing import checkpoint_of
+from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.decide import decide
 from promptrollout.rollout.decision import Decision, Note, Sampling
 from promptrollout.rollout.gateplan import GateRequest
@@ -39,4 +40,5 @@ __all__ = [
     "SourceSeen",
     "checkpoint_of",
     "decide",
+    "in_trial",
 ]
