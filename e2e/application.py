@@ -78,6 +78,7 @@ class Rollout:
     analysis: Json
     delivery: Json
     prompt: Json | None = None
+    gates: Sequence[Json] = ()
 
     def manifest(self) -> Json:
         messages = [
@@ -105,5 +106,6 @@ class Rollout:
                 "delivery": delivery,
                 "strategy": {"canary": {"steps": list(self.steps)}},
                 "analysis": dict(self.analysis),
+                **({"gates": list(self.gates)} if self.gates else {}),
             },
         }

@@ -132,6 +132,10 @@ class Given:
         self._stack.apply_rollout(self._rollout.manifest())
         return self
 
+    def gates(self, *gates: Json) -> Self:
+        self._rollout = replace(self._rollout, gates=gates)
+        return self
+
     def a_promoted_prompt(self, system_prompt: str) -> Self:
         """The first revision: at 100 % at once, loaded by all pods, Healthy."""
         self._rollout = replace(self._rollout, system_prompt=system_prompt)

@@ -39,6 +39,8 @@ class ContainerSpec:
     log: Path
     restart_policy: str = "Always"
     ports: Mapping[str, int] = field(default_factory=dict)
+    message_path: str = "/dev/termination-log"
+    message_from_log: bool = False
 
 
 def parse_container(pod: KubeObject, container: KubeObject, root: Path, log: Path) -> ContainerSpec:
@@ -72,6 +74,8 @@ def parse_container(pod: KubeObject, container: KubeObject, root: Path, log: Pat
         root=root,
         log=log,
         restart_policy=pod.text("spec.restartPolicy") or "Always",
+        message_path=container.text("terminationMessagePath") or "/dev/termination-log",
+        message_from_log=container.text("terminationMessagePolicy") == "FallbackToLogsOnError",
     )
 
 
@@ -98,7 +102,7 @@ class Container:
             code = await self._run_once()
             policy = self.spec.restart_policy
             if policy == "Never" or (policy == "OnFailure" and code == 0):
-                self._set(waiting="", exit_code=code, ready=False)
+                self._set(waiting="", exit_code=code, ready=False, message=self._last_words(code))
                 return
             self._set(
                 waiting="CrashLoopBackOff", exit_code=code, ready=False, restarts=self.state.restarts + 1
@@ -106,7 +110,18 @@ class Container:
             await asyncio.sleep(back_off)
             back_off = min(2 * back_off, LONGEST_BACK_OFF_S)
 
+    def _last_words(self, code: int) -> str:
+        """The termination message: its file, else by policy the end of the log; 4096 bytes, as kubelet has it."""
+        file = self.spec.root / self.spec.message_path.lstrip("/")
+        said = file.read_bytes() if file.is_file() else b""
+        if not said and code and self.spec.message_from_log and self.spec.log.is_file():
+            said = b"".join(self.spec.log.read_bytes().splitlines(keepends=True)[-80:])[-2048:]
+        return said[:4096].decode(errors="replace")
+
     async def _run_once(self) -> int:
+        message = self.spec.root / self.spec.message_path.lstrip("/")
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
         with self.spec.log.open("ab") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,14 @@ def worth_a_sync(old: KubeObject, new: KubeObject) -> bool:
     return any(old.mapping(path) != new.mapping(path) for path in watched) or old.text(
         "metadata.deletionTimestamp"
     ) != new.text("metadata.deletionTimestamp")
+
+
+def _config_maps(volume: KubeObject) -> Sequence[KubeObject]:
+    """The ConfigMaps that a volume is made of, alone or projected together."""
+    if alone := volume.mapping("configMap"):
+        return [KubeObject(alone)]
+    projected = [source.mapping("configMap") for source in volume.items("projected.sources")]
+    return [KubeObject(source) for source in projected if source]
 
 
 class Pod:
@@ -154,16 +162,25 @@ class Pod:
         complete = True
         for volume in self.pod.items("spec.volumes"):
             target = self._folder / paths.get(volume.name or volume.text("name"), "unmounted").lstrip("/")
-            source = KubeObject(volume.mapping("configMap"))
-            if not source.raw:
+            sources = _config_maps(volume)
+            if not sources:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
-            files = await self._node.config_maps.read(self.pod.namespace, source.text("name"))
-            if files is None and source.raw.get("optional") is not True:
+            found = [await self._files(source) for source in sources]
+            if any(files is None for files in found):
                 complete = False
             else:
-                project(target, files or {})
+                project(target, {name: text for files in found if files for name, text in files.items()})
         return complete
+
+    async def _files(self, source: KubeObject) -> Mapping[str, bytes] | None:
+        """The files of one source of a volume; None when a required one is missing."""
+        files = await self._node.config_maps.read(self.pod.namespace, source.text("name"))
+        items = source.items("items")
+        optional = source.raw.get("optional") is True
+        if files is None or any(item.text("key") not in files for item in items):
+            return {} if optional else None
+        return {item.text("path"): files[item.text("key")] for item in items} if items else files
 
     # Status
 

@@ -21,6 +21,7 @@ class ContainerState:
     exit_code: int | None = None
     ready: bool = False
     restarts: int = 0
+    message: str = ""
 
     @property
     def running(self) -> bool:
@@ -33,7 +34,8 @@ class ContainerState:
             state = {"waiting": {"reason": self.waiting}}
         else:
             reason = "Completed" if self.exit_code == 0 else "Error"
-            state = {"terminated": {"exitCode": self.exit_code or 0, "reason": reason}}
+            said = {"message": self.message} if self.message else {}
+            state = {"terminated": {"exitCode": self.exit_code or 0, "reason": reason, **said}}
         return {
             "name": self.name,
             "image": self.image,

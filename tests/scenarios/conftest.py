@@ -14,7 +14,12 @@ TRAFFIC = Traffic(rate=80.0, turns=3.0, think_s=0.2)
 
 @pytest.fixture(scope="session")
 def stack():
-    with Stack(Options(application=Application(namespace="first", replicas=1), traffic=None)) as running:
+    options = Options(
+        application=Application(namespace="first", replicas=1),
+        traffic=None,
+        chart_values={"gates.jobs.enabled": "true"},
+    )
+    with Stack(options) as running:
         yield running
 
 

@@ -72,6 +72,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.gates.jobs.enabled }}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, create, delete]
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get]
+{{- end }}
 {{- end -}}
 
 {{- define "prompt-rollout.subjects" -}}
@@ -146,6 +154,52 @@ caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- $_ := set $volumes (include "prompt-rollout.credentialName" (list $what $name)) $projections -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- toYaml $volumes -}}
+{{- end -}}
+
+{{/* Where each sort of credential of a webhook comes from, as for the sources. */}}
+{{- define "prompt-rollout.webhookCredentials" -}}
+signingSecret: {kind: secret, file: signing, field: secretFile}
+tokenSecret: {kind: secret, file: token, field: bearerTokenFile}
+caSecret: {kind: secret, file: ca.crt, field: caFile}
+caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
+{{- end -}}
+
+{{/* The configuration of gates as the operator reads it. */}}
+{{- define "prompt-rollout.gates" -}}
+{{- $known := include "prompt-rollout.webhookCredentials" . | fromYaml -}}
+{{- $webhooks := dict -}}
+{{- range $name, $given := .Values.gates.webhooks -}}
+{{- $webhook := dict -}}
+{{- range $field, $value := $given -}}
+{{- if hasKey $known $field -}}
+{{- $as := get $known $field -}}
+{{- $_ := set $webhook $as.field (printf "/etc/prompt-rollout-webhooks/%s/%s" $name $as.file) -}}
+{{- else -}}
+{{- $_ := set $webhook $field $value -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $webhooks $name $webhook -}}
+{{- end -}}
+{{- $jobs := omit .Values.gates.jobs "policy" -}}
+{{- toYaml (dict "jobs" $jobs "webhooks" $webhooks "allowedHosts" .Values.gates.allowedHosts) -}}
+{{- end -}}
+
+{{/* One projected volume for each webhook, as a map of its name to its list of projections. */}}
+{{- define "prompt-rollout.webhookVolumes" -}}
+{{- $known := include "prompt-rollout.webhookCredentials" . | fromYaml -}}
+{{- $volumes := dict -}}
+{{- range $name, $given := .Values.gates.webhooks -}}
+{{- $projections := list -}}
+{{- range $field, $value := $given -}}
+{{- if hasKey $known $field -}}
+{{- $as := get $known $field -}}
+{{- $item := dict "key" $value.key "path" $as.file -}}
+{{- $projections = append $projections (dict $as.kind (dict "name" $value.name "items" (list $item))) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $volumes $name $projections -}}
 {{- end -}}
 {{- toYaml $volumes -}}
 {{- end -}}

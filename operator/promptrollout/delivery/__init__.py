@@ -5,6 +5,7 @@ from promptrollout.delivery.flagd import flagd_json
 from promptrollout.delivery.payload import (
     FLAGD_FILE,
     MAX_BYTES,
+    REVISION_FILE,
     ROLLOUT_FILE,
     SCHEMA,
     ArmWeight,
@@ -23,6 +24,7 @@ from promptrollout.delivery.payload import (
 __all__ = [
     "FLAGD_FILE",
     "MAX_BYTES",
+    "REVISION_FILE",
     "ROLLOUT_FILE",
     "SCHEMA",
     "WHOLE",

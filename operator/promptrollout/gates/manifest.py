@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from promptrollout.cluster.parsing import owner_json
+from promptrollout.delivery import REVISION_FILE, ROLLOUT_FILE
 from promptrollout.gates.protocol import GateError, Run
 
 #: Where the prompts are in every container: candidate.json (or <arm>.json), stable.json, rollout.json.
@@ -44,7 +45,7 @@ def job_manifest(run: Run, template: Mapping[str, object], keep: int) -> _Dict:
     spec.setdefault("backoffLimit", 0)
     pods = _dict(spec, "template")
     pod_metadata = _dict(pods, "metadata")
-    pod_metadata["labels"] = {**_dict(pod_metadata, "labels"), **labels}
+    _dict(pod_metadata, "labels").update(labels)
     _prepare_pod(run, _dict(pods, "spec"))
     return {
         "apiVersion": "batch/v1",
@@ -52,7 +53,7 @@ def job_manifest(run: Run, template: Mapping[str, object], keep: int) -> _Dict:
         "metadata": {
             "namespace": run.key.namespace,
             "name": job_name(run),
-            "labels": {**_dict(metadata, "labels"), **labels},
+            "labels": _dict(metadata, "labels") | labels,
             "annotations": annotations,
             "ownerReferences": [owner_json(run.owner)],
         },
@@ -102,10 +103,10 @@ def _volume(run: Run) -> _Dict:
     if run.request.stable:
         revisions["stable"] = run.request.stable
     sources = [
-        _projection(f"{run.key.name}-rev-{short}", f"{short}.json", f"{name}.json", optional=name == "stable")
+        _projection(f"{run.key.name}-rev-{short}", REVISION_FILE, f"{name}.json", optional=name == "stable")
         for name, short in revisions.items()
     ]
-    sources.append(_projection(run.config_map, "rollout.json", "rollout.json", optional=True))
+    sources.append(_projection(run.config_map, ROLLOUT_FILE, ROLLOUT_FILE, optional=True))
     return {"name": _VOLUME, "projected": {"sources": sources}}
 
 
