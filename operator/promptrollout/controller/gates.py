@@ -1,12 +1,8 @@
-"""Between decisions and the gates room: which runs are wanted, and which gates the operator's configuration allows."""
+"""Between decisions and the gates room: which runs are wanted."""
 
-from collections.abc import Iterator
-
-from promptrollout.api.gate_checks import gates_of
-from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.controller.memory import Children, Entry
-from promptrollout.gates import GatesConfig, Run
+from promptrollout.gates import Run
 from promptrollout.rollout import Decision
 from promptrollout.rollout.payload import config_map_name
 
@@ -28,18 +24,3 @@ def runs_of(entry: Entry, spec: RolloutSpec, children: Children, decision: Decis
         )
         for request in decision.gates or ()
     ]
-
-
-def gate_problems(spec: RolloutSpec, config: GatesConfig) -> Iterator[Problem]:
-    """Gates that the operator's configuration does not allow, or does not know."""
-    for path, gate in gates_of(spec):
-        if gate.job is not None and not config.jobs.enabled:
-            cure = "have gates.jobs.enabled set in the operator's configuration"
-            yield Problem(f"{path}.job", "Jobs are not enabled", cure)
-        elif gate.job is not None and gate.job.template is not None and not config.jobs.inline_templates:
-            message = "the operator's configuration allows no template in a rollout"
-            yield Problem(f"{path}.job.template", message, "name a CronJob of this namespace in templateRef")
-        if gate.webhook is not None and gate.webhook.name not in config.webhooks:
-            names = ", ".join(sorted(config.webhooks)) or "none"
-            cure = f"use one of: {names}; webhooks are named in the operator's configuration"
-            yield Problem(f"{path}.webhook.name", f"{gate.webhook.name!r} is not configured", cure)

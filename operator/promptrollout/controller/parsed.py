@@ -7,7 +7,7 @@ from promptrollout.api.parse import parse_spec
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.cluster.objects import ObjectKey, RolloutObject
-from promptrollout.controller.gates import gate_problems
+from promptrollout.controller.gate_rules import gate_problems
 from promptrollout.controller.prompts import Wanted, sealed_inline
 from promptrollout.controller.references import ConfigMapReference, Reference
 from promptrollout.gates import GatesConfig
