@@ -12,6 +12,7 @@ from e2e.processes.supervisor import wait_until
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.cluster.access import missing_permissions, needed
 from promptrollout.cluster.errors import ClusterError, Forbidden
+from promptrollout.cluster.jobs import KubeJobs
 from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.objects import ConfigMapContent, ObjectKey
 from promptrollout.cluster.parsing import NUDGE_ANNOTATION
@@ -322,6 +323,51 @@ def test_only_the_named_groups_command_a_rollout(install, kubectl, workload, nam
     assert "may command" in attempt(
         "annotate", "prollout", "support", "promptrollout.dev/command=abort:3", "--overwrite"
     )
+
+
+def test_who_commands_must_say_truly_who_they_are(install, kubectl, workload, namespace):
+    install({"commandPolicy": {"identify": True}})
+    kubectl("create", "rolebinding", "authors", "-n", namespace, "--clusterrole=edit", "--group=authors")
+
+    def attempt(*by):
+        command = ("annotate", "prollout", "support", "promptrollout.dev/command=approve:1", *by)
+        who = ("--as=alice", "--as-group=authors", "--as-group=system:authenticated")
+        return refused(kubectl, *command, "-n", namespace, *who)
+
+    wait_until(lambda: "which is alice" in attempt(), "the policy", POLICY_TAKES_HOLD_S, pause=0.2)
+    assert "which is alice" in attempt("promptrollout.dev/commanded-by=bob")
+    assert attempt("promptrollout.dev/commanded-by=alice") == ""
+
+
+async def test_the_operator_creates_and_deletes_no_jobs_but_those_of_rollouts(
+    install, kubectl, control_plane, namespace
+):
+    install({"gates": {"jobs": {"enabled": True}}})
+    pod = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a", "command": ["true"]}]}
+    meta = {"name": "theirs", "namespace": namespace}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": {"spec": pod}}}
+    async with await connect(control_plane.kubeconfig_for(namespace, "prompt-rollout")) as transport:
+        jobs = KubeJobs(transport)
+
+        async def refusal(manifest):
+            try:
+                made = await jobs.create(manifest)
+            except ClusterError as error:
+                return str(error)
+            await jobs.delete(ObjectKey(namespace, "theirs"), made["metadata"]["uid"])
+            return ""
+
+        ends = time.monotonic() + POLICY_TAKES_HOLD_S
+        while "operator may" not in await refusal(job):
+            assert time.monotonic() < ends, "no policy for Jobs"
+            await asyncio.sleep(0.1)
+        owner = {"apiVersion": "promptrollout.dev/v1alpha1", "kind": "PromptRollout", "name": "x", "uid": "u"}
+        owned = {**meta, "ownerReferences": [{**owner, "controller": True}]}
+        assert await refusal({**job, "metadata": owned}) == ""
+        kubectl.apply([job])
+        there = await jobs.get(ObjectKey(namespace, "theirs"))
+        with pytest.raises(ClusterError, match="operator may"):
+            await jobs.delete(ObjectKey(namespace, "theirs"), there["metadata"]["uid"])
 
 
 def test_who_may_edit_or_view_a_namespace_may_do_so_with_its_rollouts(install, kubectl, namespace):

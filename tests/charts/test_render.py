@@ -34,6 +34,20 @@ EVERYTHING = {
         },
     },
     "delivery": {"mode": "Nudge", "acknowledgePoll": 1, "nudgeAgain": "45s"},
+    "gates": {
+        "jobs": {"enabled": True, "inlineTemplates": True, "history": 3, "keep": 600},
+        "webhooks": {
+            "risk": {
+                "url": "https://risk.example.com/gate",
+                "timeout": "20s",
+                "documents": False,
+                "signingSecret": {"name": "risk", "key": "signing"},
+                "tokenSecret": {"name": "risk", "key": "token"},
+                "caConfigMap": {"name": "ca", "key": "bundle.pem"},
+            }
+        },
+        "allowedHosts": ["*.example.com"],
+    },
     "analysis": {"settle": "500ms"},
     "workers": 4,
     "resyncInterval": 300,
@@ -41,7 +55,7 @@ EVERYTHING = {
     "ports": {"metrics": 9000, "health": 9001},
     "leaderElection": {"leaseName": "the-lease"},
     "serviceAccount": {"annotations": {"example.com/role": "x"}},
-    "commandPolicy": {"groups": ["prompt-approvers"]},
+    "commandPolicy": {"groups": ["prompt-approvers"], "identify": True},
     "service": {"annotations": {"prometheus.io/scrape": "true"}},
     "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}], "egress": [{}]},
     "podDisruptionBudget": {"enabled": True},
@@ -110,16 +124,19 @@ def settings_of(rendered, folder):
     container = rendered.container
     environment = {item.text("name"): item.text("value") for item in container.items("env")}
     assert environment["PROMPT_ROLLOUT_SOURCES_FILE"] == "/etc/prompt-rollout/sources.yaml"
+    gates = folder / "gates.yaml"
+    gates.write_text(rendered.one("ConfigMap").texts("data")["gates.yaml"])
+    assert environment["PROMPT_ROLLOUT_GATES_FILE"] == "/etc/prompt-rollout/gates.yaml"
     mounts = {mount.text("mountPath") for mount in container.items("volumeMounts")}
     assert "/etc/prompt-rollout" in mounts
+    files = {
+        "PROMPT_ROLLOUT_SOURCES_FILE": str(file),
+        "PROMPT_ROLLOUT_REGISTRIES_FILE": str(registries),
+        "PROMPT_ROLLOUT_GATES_FILE": str(gates),
+    }
     return load(
         container.raw.get("args", []),
-        environment
-        | {
-            "PROMPT_ROLLOUT_SOURCES_FILE": str(file),
-            "PROMPT_ROLLOUT_REGISTRIES_FILE": str(registries),
-            "POD_NAMESPACE": "ops",
-        },
+        environment | files | {"POD_NAMESPACE": "ops"},
     )
 
 
@@ -134,6 +151,7 @@ def test_the_operator_reads_the_charts_defaults_as_its_own(helm, tmp_path):
     assert given.namespaces == ()
     assert list(given.sources) == ["default"]
     assert list(given.registries) == []
+    assert given.gates == own.gates
 
 
 def test_every_value_reaches_the_operator(helm, tmp_path):
@@ -144,6 +162,38 @@ def test_every_value_reaches_the_operator(helm, tmp_path):
     assert (given.log_level, given.log_format) == ("info", "text")
     assert (given.leader_election, given.lease_name, given.lease_namespace) == (True, "the-lease", "ops")
     assert (given.metrics_port, given.health_port) == (9000, 9001)
+    jobs = given.gates.jobs
+    assert (jobs.enabled, jobs.inline_templates, jobs.history, jobs.keep) == (True, True, 3, 600)
+
+
+def test_the_secrets_of_webhooks_are_files_that_are_mounted(helm, tmp_path):
+    rendered = helm.template(EVERYTHING)
+    risk = settings_of(rendered, tmp_path).gates.webhooks["risk"]
+    assert (risk.host, risk.timeout, risk.documents) == ("risk.example.com", 20, False)
+    volumes = {v.text("name"): v for v in rendered.one("Deployment").items("spec.template.spec.volumes")}
+    files = {
+        f"{mount.text('mountPath')}/{item.text('path')}": item.text("key")
+        for mount in rendered.container.items("volumeMounts")
+        for source in volumes[mount.text("name")].items("projected.sources")
+        for kind in ("secret", "configMap")
+        for item in source.items(f"{kind}.items")
+    }
+    assert files[str(risk.secret_file)] == "signing"
+    assert files[str(risk.bearer_token_file)] == "token"
+    assert files[str(risk.ca_file)] == "bundle.pem"
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        {"url": "https://x.example/"},
+        {"url": "https://u:p@x.example/", "signingSecret": {"name": "a", "key": "b"}},
+        {"url": "ftp://x.example/", "signingSecret": {"name": "a", "key": "b"}},
+    ],
+)
+def test_a_webhook_without_secret_or_with_a_strange_url_is_refused(helm, webhook):
+    with pytest.raises(CommandError):
+        helm.template({"gates": {"webhooks": {"risk": webhook}}})
 
 
 def test_credentials_are_files_that_are_mounted(helm, tmp_path):
@@ -171,7 +221,7 @@ def test_credentials_are_files_that_are_mounted(helm, tmp_path):
     assert files[str(mimir.client_certificate_file)] == ("secret", "client", "tls.crt")
     assert files[str(mimir.client_key_file)] == ("secret", "client", "tls.key")
     assert files[str(old.password_file)] == ("secret", "old", "password")
-    assert len(files) == 5
+    assert len([file for file in files if "credentials" in file]) == 5
 
 
 def test_a_registry_has_its_credentials_beside_those_of_a_source_of_its_name(helm, tmp_path):
@@ -224,15 +274,21 @@ def granted(rendered, namespace="ops"):
 @pytest.mark.parametrize("mode", list(DeliveryMode))
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("namespaces", [[], ["shop", "search"]])
-def test_the_account_has_the_rights_that_are_needed_and_no_other(helm, mode, replicas, namespaces):
+@pytest.mark.parametrize("jobs", [False, True])
+def test_the_account_has_the_rights_that_are_needed_and_no_other(helm, mode, replicas, namespaces, jobs):
     rendered = helm.template(
-        {"delivery": {"mode": mode.value}, "replicas": replicas, "watchNamespaces": namespaces}
+        {
+            "delivery": {"mode": mode.value},
+            "replicas": replicas,
+            "watchNamespaces": namespaces,
+            "gates": {"jobs": {"enabled": jobs}},
+        }
     )
     places = {Scope.WATCHED: namespaces or [""], Scope.OWN: ["ops"], Scope.CLUSTER: [""]}
     lease = "prompt-rollout" if replicas > 1 else None
     assert granted(rendered) == {
         (namespace, right.group, right.resource, verb, right.name)
-        for right in needed(mode, lease=lease)
+        for right in needed(mode, lease=lease, jobs=jobs)
         for namespace in places[right.scope]
         for verb in right.verbs
     }

@@ -197,10 +197,9 @@ def test_help_names_every_setting_its_variable_and_its_default(capsys):
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.replace("prompt-\n", "prompt-").split())
     flags = re.findall(r" --([a-z-]+) (?:[A-Z,]+|\[BOOL\]) ", said.split("options:")[1])
-    fields = {
-        name for name in Settings.__dataclass_fields__ if name not in {"sources", "registries", "ignored"}
-    }
-    assert {flag.replace("-", "_") for flag in flags} == fields | {"sources_file", "registries_file"}
+    in_files = {"sources", "registries", "gates"}
+    fields = {name for name in Settings.__dataclass_fields__ if name not in in_files | {"ignored"}}
+    assert {flag.replace("-", "_") for flag in flags} == fields | {f"{name}_file" for name in in_files}
     for flag in flags:
         assert f"[PROMPT_ROLLOUT_{flag.replace('-', '_').upper()}" in said
     assert "[PROMPT_ROLLOUT_RESYNC_INTERVAL; default 10m]" in said

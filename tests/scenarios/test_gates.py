@@ -54,7 +54,7 @@ def _with_model(manifest, url):
 def script(name, source):
     """A template whose program is one line."""
     container = {"name": "gate", "image": "python:3.12-slim", "command": ["python", "-c", source]}
-    pods = {"spec": {"containers": [container]}}
+    pods = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     template = {"spec": {"template": pods}}
     spec = {"suspend": True, "schedule": "0 0 1 1 *", "jobTemplate": template}
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
