@@ -75,7 +75,8 @@ def _prepare_pod(run: Run, pod: _Dict) -> None:
         own = _dict(container, "securityContext")
         own.setdefault("allowPrivilegeEscalation", False)
         own.setdefault("capabilities", {"drop": ["ALL"]})
-        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+        # A CronJob always has one: the API server writes its default, which cannot be told from an author's wish.
+        container["terminationMessagePolicy"] = "FallbackToLogsOnError"
         mounts, env = _list(container, "volumeMounts"), _list(container, "env")
         if all(mount.get("mountPath") != MOUNT for mount in mounts):
             mounts.append({"name": _VOLUME, "mountPath": MOUNT, "readOnly": True})
