@@ -25,7 +25,7 @@ REVISIONS = ["aaaa000000", "bbbb000000", "cccc000000", "dddd000000"]
 PODS = ["pod-a", "pod-b", "pod-c", "pod-d"]
 VERBS = ["promote", "promote-full", "abort", "retry", "pause", "resume", "explode", "promote" * 60, ""]
 EVIDENCE = Evidence.initial(AnalysisPlan(metrics=(events_metric("errors"),)), {})
-CONDITIONS = {"Healthy", "Progressing", "Delivered", "MetricsAvailable", "Paused", "Valid"}
+CONDITIONS = {"Healthy", "Progressing", "Delivered", "MetricsAvailable", "Decidable", "Paused", "Valid"}
 CONDITIONS |= {"Ready", "Reconciling", "Stalled"}
 WAY_OUT = re.compile(r"\b(promote|abort|retry|resume|change|mend|delete|restore)\b", re.IGNORECASE)
 TWO_MINUTES = timedelta(minutes=2)

@@ -54,6 +54,7 @@ class Ledger:
     chunks: tuple[Chunk, ...] = ()
     tail: tuple[Window, ...] = ()
     tail_base: Evidence | None = None
+    sealed_weight: int = 0
 
     @classmethod
     def begin(
@@ -72,7 +73,9 @@ class Ledger:
         if len(tail) < CHUNK_WINDOWS:
             return replace(self, now=after, tail=tail, tail_base=begun)
         chunks = (*self.chunks, Chunk(begun, compress(tail), len(tail)))
-        sealed = replace(self, now=after, chunks=chunks, tail=(), tail_base=None)
+        sealed = replace(
+            self, now=after, chunks=chunks, tail=(), tail_base=None, sealed_weight=tail[-1].weight
+        )
         return sealed.within(limit)
 
     def under(self, plan: AnalysisPlan, evidence: Evidence) -> Ledger:
@@ -100,6 +103,11 @@ class Ledger:
     def count(self) -> int:
         """How many windows there are."""
         return sum(chunk.windows for chunk in self.chunks) + len(self.tail)
+
+    @property
+    def weight(self) -> int:
+        """The candidate's weight in the latest window, 1/10,000; 0 if there is none at hand."""
+        return self.tail[-1].weight if self.tail else self.sealed_weight
 
     @property
     def since(self) -> float | None:

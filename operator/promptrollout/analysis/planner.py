@@ -29,8 +29,9 @@ from promptrollout.analysis.kinds.base import HISTORY_LIMIT, Slot
 from promptrollout.analysis.plan import AnalysisPlan, Correlation, CorrelationBasis, MetricPlan
 from promptrollout.analysis.sampleratio import FULL_WEIGHT
 
-#: Windows of the walk: at least this long, and at most so many of them.
-_SHORTEST_WINDOW, _MOST_WINDOWS = 60.0, 1500
+#: Windows of the walk: a step's first one is this long, and each is so much longer than the one before; so a time
+#: is known to that share of what went before in its step.
+_FIRST_WINDOW, _GROWTH = 60.0, 1.03
 #: Bisections for the smallest effect.
 _HALVINGS = 30
 
@@ -125,11 +126,14 @@ def _crossed(found: Forecast, evidence: Evidence, harm: float, promote: float, h
 
 def _walk(ramp: Sequence[RampStep]) -> list[tuple[int, float, int]]:
     """(step, seconds, weight) of the walk's windows."""
-    length = max(_SHORTEST_WINDOW, math.fsum(step.seconds for step in ramp) / _MOST_WINDOWS)
     windows = []
     for number, step in enumerate(ramp):
-        count = max(1, math.ceil(step.seconds / length - 1e-9))
-        windows += [(number, step.seconds / count, step.weight)] * count
+        left, length = step.seconds, _FIRST_WINDOW
+        while left > 0.0:
+            length = min(length, left)
+            windows.append((number, length, step.weight))
+            left -= length
+            length *= _GROWTH
     return windows
 
 
@@ -235,6 +239,33 @@ def closed_form(
     nats = known.promote if promote else known.harm
     phi = scenario.design_effect or scenario.metric.correlation.phi
     return factor * log_needed * phi / nats if nats > 0.0 else math.inf
+
+
+def expected_crossing(
+    scenario: Scenario,
+    ramp: Sequence[RampStep],
+    traffic: float,
+    log_needed: float,
+    *,
+    promote: bool = False,
+    factor: float = MEAN_FACTOR,
+) -> Crossing | None:
+    """When the closed form adds up to a decision along a ramp, None if it does not before the ramp's end.
+
+    A thousand times as fast as `forecast`, and coarser: for comparing ramps, and for looking often.
+    """
+    needed, clock, samples = 1.0, 0.0, 0.0
+    for number, step in enumerate(ramp):
+        pace = traffic * step.weight / FULL_WEIGHT
+        whole = closed_form(scenario, step.weight, log_needed, promote=promote, factor=factor)
+        # The share of a decision that this step brings a second.
+        speed = pace / whole if whole > 0.0 else math.inf
+        if speed > 0.0 and (lasts := needed / speed) <= step.seconds:
+            return Crossing(clock + lasts, samples + lasts * pace, number)
+        needed -= speed * step.seconds
+        clock += step.seconds
+        samples += pace * step.seconds
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version as installed
 
-import click
 import typer
 
 from promptrollout.cli.printing import USAGE, CliError, complain
@@ -18,9 +17,15 @@ _HELP = """Look at PromptRollouts, command them, plan and simulate them, and rep
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no answer in time; 4 cannot be decided (plan).
 """
 
+#: typer brings click along under a name of its own, but for its errors' children.
+_UsageProblem: type[typer.BadParameter] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 #: Which module has which command; only what a command needs is imported, since numerics take a while.
 _MODULES = {
     "showing": ("get", "status", "history", "evidence"),
+    "planning": ("plan",),
+    "simulating": ("simulate",),
     "replaying": ("replay",),
     "verbs": tuple(VERBS),
 }
@@ -57,10 +62,10 @@ def run(arguments: Sequence[str]) -> int:
     except CliError as error:
         complain(str(error))
         return error.code
-    except click.ClickException as error:
+    except _UsageProblem as error:
         complain(error.format_message())
         return USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         return 0

@@ -10,6 +10,7 @@ from datetime import datetime
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.controller.parsed import Parsed
 from promptrollout.rollout import Comparison, KeptEvidence, PodsSeen
+from promptrollout.rollout.observations import DecidableSeen
 
 Document = dict[str, object]
 
@@ -41,6 +42,7 @@ class Entry:
         pods: what was last seen of the pods.
         comparisons: the analysis' last word on each pair of arms, all of one trial.
         kept: evidence written lately, for the status to name.
+        outlook: whether the trial can be decided, and what that was worked out from.
     """
 
     seen: RolloutObject
@@ -50,6 +52,7 @@ class Entry:
     pods: PodsSeen | None = None
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     kept: tuple[KeptEvidence, ...] = ()
+    outlook: tuple[object, DecidableSeen | None] = (None, None)
 
     def compared(self, said: Comparison) -> None:
         """Keep this word; those on other trials are of no use any more."""

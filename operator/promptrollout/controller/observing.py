@@ -9,6 +9,7 @@ from promptrollout.cluster.objects import ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
+from promptrollout.controller.outlook import outlook
 from promptrollout.controller.parsed import Parsed
 from promptrollout.delivery import (
     WHOLE,
@@ -65,6 +66,7 @@ def observe(
         comparisons=tuple(entry.comparisons.values()),
         command=Command.parse(command, commander(seen)) if command else None,
         kept=entry.kept,
+        decidable=outlook(entry, parsed),
     )
 
 

@@ -151,6 +151,16 @@ class SourceSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DecidableSeen:
+    """Whether a candidate that is like stable can be shown non-inferior in time, by the traffic of this trial."""
+
+    trial: tuple[str, int]
+    status: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observations:
     """Everything one decision may depend on besides spec, status and the time.
 
@@ -168,6 +178,7 @@ class Observations:
         arms: the revisions of the prompts that the strategy itself names, by arm, sealed.
         comparisons: what the analysis says, of each arm; none if there is no window yet.
         command: the command annotation, if there is one.
+        decidable: whether the comparison can be decided at the traffic seen; None: not known yet.
         kept: evidence that was written lately; the status may name it from now on.
         gates: what gates have answered, by the id of the run.
     """
@@ -186,4 +197,5 @@ class Observations:
     comparisons: tuple[Comparison, ...] = ()
     command: Command | None = None
     kept: tuple[KeptEvidence, ...] = ()
+    decidable: DecidableSeen | None = None
     gates: Mapping[str, GateAnswer] = field(default_factory=dict)

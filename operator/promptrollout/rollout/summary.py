@@ -140,6 +140,7 @@ def _conditions(turn: Turn, phase: Phase, message: str) -> list[Condition]:
         "Progressing": _progressing(phase, message),
         "Delivered": _delivered(turn),
         "MetricsAvailable": _metrics(turn),
+        "Decidable": _decidable(turn),
         "Paused": _paused(turn, phase),
         "Valid": _valid(phase, message),
         **standard_conditions(phase, message),
@@ -201,6 +202,15 @@ def _metrics(turn: Turn) -> Facts:
     if missing:
         return False, "NoData", missing
     return True, "Read", "the metrics can be read"
+
+
+def _decidable(turn: Turn) -> Facts:
+    candidate, seen = turn.status.candidate, turn.seen.decidable
+    if candidate is None:
+        return None, "NotCompared", "there is nothing to compare now"
+    if seen is None or seen.trial != (candidate.revision, candidate.attempt):
+        return None, "NoTraffic", "not enough traffic of this trial has been seen to say"
+    return seen.status, seen.reason, seen.message
 
 
 def _paused(turn: Turn, phase: Phase) -> Facts:
