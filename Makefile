@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 
 NPM := sdk/typescript
 
-.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint clean typescript
+.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-engine bench-decisions bench-correlated clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -85,6 +85,8 @@ generate: env  ## write the generated files (CRDs, Argo CD's scripts)
 check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python -m promptrollout.api.crd --check
 	@$(BIN)/python gitops/argocd/generate.py --check
+	@$(BIN)/python -m benchmarks.decisions --check
+	@$(BIN)/python -m benchmarks.correlated --check
 
 lock:  ## pin the newest allowed versions (needs uv)
 	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-annotate \
@@ -100,6 +102,15 @@ bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on 
 
 bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.footprint --rollouts 50
+
+bench-engine: env  ## what a tick of the analysis costs for 1,000 rollouts with six metrics each
+	@$(BIN)/python -m benchmarks.engine
+
+bench-decisions: env  ## this engine and other tools' rules on the same traffic (QUICK=1: some minutes; goes on where it stopped)
+	@$(BIN)/python -m benchmarks.decisions $(if $(QUICK),--quick)
+
+bench-correlated: env  ## false rollbacks where requests of one conversation resemble each other
+	@$(BIN)/python -m benchmarks.correlated
 
 clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
