@@ -134,19 +134,48 @@ def _project(window: EventWindow, q: Array, p_hat: Array, line: Line, segment: t
     low, high = segment
     var_q, var_p = steep * q * (1.0 - q), weight_s * p_hat * (1.0 - p_hat)
     m = weight_c * ((q - intercept) / slope) + weight_s * p_hat
-    np.clip(m, low, high, out=m)
+    _hold(m, low, high)
+    # Everything below is done in place: the arrays are small, and making new ones would cost as much as filling them.
+    c, inverse, pull, bend, part = (np.empty_like(m) for _ in range(5))
     for _ in range(_NEWTON_STEPS):
-        c = slope * m
+        np.multiply(slope, m, out=c)
         c += intercept
-        inverse_c, inverse_s = 1.0 / (c * (1.0 - c)), 1.0 / (m * (1.0 - m))
-        pull_c, pull_s = (c - q) * inverse_c, (m - p_hat) * inverse_s
-        bend = steep * pull_c * pull_c
-        bend += var_q * inverse_c * inverse_c
-        bend += weight_s * pull_s * pull_s
-        bend += var_p * inverse_s * inverse_s
-        m -= (weight_c * pull_c + weight_s * pull_s) / bend
-        np.clip(m, low, high, out=m)
+        _inverse_variance(c, inverse)
+        np.subtract(c, q, out=pull)
+        pull *= inverse
+        np.multiply(inverse, inverse, out=bend)
+        bend *= var_q
+        np.multiply(pull, pull, out=part)
+        part *= steep
+        bend += part
+        pull *= weight_c
+        np.subtract(m, p_hat, out=c)
+        _inverse_variance(m, inverse)
+        c *= inverse
+        inverse *= inverse
+        inverse *= var_p
+        bend += inverse
+        np.multiply(c, c, out=part)
+        part *= weight_s
+        bend += part
+        c *= weight_s
+        pull += c
+        pull /= bend
+        m -= pull
+        _hold(m, low, high)
     return m
+
+
+def _inverse_variance(p: Array, out: Array) -> None:
+    """1 / (p (1 - p)) into `out`."""
+    np.subtract(1.0, p, out=out)
+    out *= p
+    np.reciprocal(out, out=out)
+
+
+def _hold(m: Array, low: Array, high: Array) -> None:
+    np.maximum(m, low, out=m)
+    np.minimum(m, high, out=m)
 
 
 def _stakes(window: EventWindow, q: Array, m: Array, c: Array, slope: Array) -> tuple[Array, Array]:

@@ -87,15 +87,30 @@ def bet(process: Array, grid: BetGrid, delta: Array, increments: Array) -> Array
     """
     clock = process[:, BETS]
     moved = spent(clock + delta) - spent(clock)
-    wealth = process[:, :BETS].copy()
+    after = np.empty_like(process)
+    wealth = after[:, :BETS]
+    wealth[:] = process[:, :BETS]
     joining = np.flatnonzero(moved > 0.0)
     if joining.size:
         mass = np.log((1.0 - STARTING_MASS) * moved[joining])[:, None] + grid.log_weights
-        wealth[joining] = np.logaddexp(wealth[joining], mass)
-    after = np.empty_like(process)
-    after[:, :BETS] = wealth + increments
+        if joining.size == len(process):
+            wealth[:] = _log_add(wealth, mass)
+        else:
+            wealth[joining] = _log_add(wealth[joining], mass)
+    wealth += increments
     after[:, BETS] = clock + delta
     return after
+
+
+def _log_add(first: Array, second: Array) -> Array:
+    """ln(e^first + e^second), as numpy's logaddexp, but in vector instructions."""
+    result = np.maximum(first, second)
+    apart = np.minimum(first, second)
+    apart -= result
+    np.exp(apart, out=apart)
+    np.log1p(apart, out=apart)
+    result += apart
+    return result
 
 
 def log_e(process: Array) -> Array:
