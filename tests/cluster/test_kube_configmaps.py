@@ -157,3 +157,21 @@ async def test_a_namespace_that_is_being_deleted_is_told_apart_from_a_missing_ri
             "patch", "prollout", "support", "-n", namespace, "--type=merge",
             "-p", '{"metadata":{"finalizers":null}}',
         )  # fmt: skip
+
+
+async def test_one_config_map_is_watched_by_its_name_from_before_it_exists_to_after_its_end(
+    cluster, namespace, kubectl
+):
+    def config_map(name, text):
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": text}}
+
+    large = "x" * 400_000  # more than one read of the connection
+    seen = cluster.watch_configmap(ObjectKey(namespace, "theirs"))
+    assert await anext(seen) is None
+    kubectl.apply(config_map("other", "nobody asked"), "-n", namespace)
+    for text in ("one", large):
+        kubectl.apply(config_map("theirs", text), "-n", namespace)
+        assert (await anext(seen)).data == {"k": text}
+    kubectl("delete", "configmap", "theirs", "-n", namespace)
+    assert await anext(seen) is None
+    await seen.aclose()

@@ -17,7 +17,15 @@ from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_duration, parse_weight
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import Outcome, Phase, RolloutStatus
-from promptrollout.rollout import Command, Comparison, LoadedPayload, Observations, PodsSeen, decide
+from promptrollout.rollout import (
+    Command,
+    Comparison,
+    LoadedPayload,
+    Observations,
+    PodsSeen,
+    SourceSeen,
+    decide,
+)
 from promptrollout.rollout.payload import payload_of
 
 START = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -27,6 +35,7 @@ VERBS = ["promote", "promote-full", "abort", "retry", "pause", "resume", "explod
 EVIDENCE = Evidence.initial(AnalysisPlan(metrics=(events_metric("errors"),)), {})
 CONDITIONS = {"Healthy", "Progressing", "Delivered", "MetricsAvailable", "Decidable", "Paused", "Valid"}
 CONDITIONS |= {"Ready", "Reconciling", "Stalled"}
+DOWN = "registry prompts cannot be asked: no connection"
 WAY_OUT = re.compile(r"\b(promote|abort|retry|resume|change|mend|delete|restore)\b", re.IGNORECASE)
 TWO_MINUTES = timedelta(minutes=2)
 
@@ -93,6 +102,7 @@ class Histories(RuleBasedStateMachine):
         self.raw, self.spec = PLAIN, spec_of(PLAIN)
         self.status, self.now, self.generation = RolloutStatus(), START, 1
         self.wanted, self.problems, self.blocked, self.unreadable_spec = REVISIONS[0], (), "", False
+        self.source, self.unresolved = None, ""
         self.pods, self.loaded, self.pods_fail, self.looked = set(PODS[:2]), {}, "", True
         self.comparison, self.command = None, None
         self.config_map, self.written_at, self.write_fails = None, None, False
@@ -201,6 +211,15 @@ class Histories(RuleBasedStateMachine):
         self.unreadable_spec, self.generation = unreadable, self.generation + 1
         self.happened()
 
+    @rule(asked=st.sampled_from(["inline", "answers", "sealed", "unknown"]))
+    def prompt_comes_from_a_registry(self, asked):
+        """It answers; it is down, but what it said is sealed; or it is down and nothing is known yet."""
+        down = DOWN if asked in {"sealed", "unknown"} else ""
+        found = ("1", self.wanted) if asked in {"answers", "sealed"} else ("", "")
+        self.source = None if asked == "inline" else SourceSeen("registry prompts: support", *found, down)
+        self.unresolved = DOWN if asked == "unknown" else ""
+        self.happened()
+
     @rule()
     def delivery_is_blocked(self):
         self.blocked = "ConfigMap shop/support-prompt belongs to another; delete it"
@@ -209,6 +228,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def spec_and_delivery_are_mended(self):
         self.problems, self.unreadable_spec, self.blocked = (), False, ""
+        self.source, self.unresolved = None, ""
         self.happened()
 
     @rule(fails=st.booleans())
@@ -273,9 +293,11 @@ class Histories(RuleBasedStateMachine):
         return Observations(
             uid="uid-1",
             generation=self.generation,
-            wanted="" if self.problems else self.wanted,
+            wanted="" if self.problems or self.unresolved else self.wanted,
             problems=self.problems,
             blocked=self.blocked,
+            unresolved=self.unresolved,
+            source=self.source,
             written=(candidate.sequence, self.written_at) if candidate else None,
             pods=PodsSeen(tuple(sorted(self.pods)), dict(self.loaded), self.pods_fail)
             if self.looked
@@ -326,7 +348,7 @@ class Histories(RuleBasedStateMachine):
     def check_words(self, after):
         assert after.message
         types = [condition.type for condition in after.conditions]
-        assert set(types) == CONDITIONS
+        assert set(types) == CONDITIONS | ({"PromptAvailable"} if after.source else set())
         assert len(set(types)) == len(types)
         facts = {condition.type: condition.status == "True" for condition in after.conditions}
         assert facts["Healthy"] == (after.phase is Phase.HEALTHY)
@@ -336,6 +358,10 @@ class Histories(RuleBasedStateMachine):
         if after.phase in {Phase.PAUSED, Phase.DEGRADED, Phase.INVALID}:
             assert WAY_OUT.search(after.message), after.message
         assert (after.phase is Phase.INVALID) == bool(self.problems or self.blocked)
+        if self.unresolved and after.phase is not Phase.INVALID:
+            assert (after.phase, DOWN in after.message) == (Phase.PENDING, True)
+        if self.source and self.source.unavailable:
+            assert facts["PromptAvailable"] is False
 
     def check_standard(self, after):
         """Other tools, who know only kstatus' rules, see it done, failed or on its way as it is."""
@@ -407,6 +433,7 @@ class Histories(RuleBasedStateMachine):
         )
         assert self.problems == ()
         assert self.blocked == ""
+        assert self.unresolved == ""
         if commanded or not self.spec.analysis.metrics or old == 0:
             assert (
                 commanded or not before.pause or before.pause.reason in {"Inconclusive", "MetricsUnavailable"}

@@ -101,6 +101,11 @@ def test_kubectl_diff_is_empty_whatever_the_operator_has_done(healthy):
     when.commanded("abort").wait_for_phase("Degraded")
     manifest = json.dumps(when.subject.rollout.manifest())
     when.subject.kubectl("diff", "--server-side", "-f", "-", stdin=manifest)
+    # As does the older, client-side way, of its own object.
+    own = json.dumps({**when.subject.rollout.manifest(), "metadata": {"name": "client-side"}})
+    when.subject.kubectl("apply", "-f", "-", stdin=own)
+    when.subject.kubectl("wait", "--for=condition=Valid", "prollout/client-side", "--timeout=20s")
+    when.subject.kubectl("diff", "-f", "-", stdin=own)
     with pytest.raises(CommandError):  # the proof that diff would have told
         when.subject.kubectl("diff", "--server-side", "-f", "-", stdin=manifest.replace("sentences", "words"))
 
