@@ -1,0 +1,239 @@
+"""The commands that need no cluster: replay, plan, simulate, completion; output, errors and exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from promptrollout.analysis import Evidence, History, assess, fold
+from promptrollout.analysis.keeping import About, Decided, figures, keep
+from promptrollout.analysis.ledger import Ledger
+from promptrollout.cli.completing import suggestions
+from promptrollout.cli.drawing import evidence_bar
+from promptrollout.cli.main import run
+from tests.analysis.builders import all_kinds_plan, all_kinds_seed, all_kinds_window
+
+ROLLOUT = {
+    "apiVersion": "promptrollout.dev/v1alpha1",
+    "kind": "PromptRollout",
+    "metadata": {"name": "support", "namespace": "shop"},
+    "spec": {
+        "prompt": {"inline": {"text": "Hello"}},
+        "strategy": {
+            "canary": {
+                "steps": [
+                    {"weight": 5, "duration": "1h"},
+                    {"weight": 50, "until": "Evidence", "timeout": "12h"},
+                ]
+            }
+        },
+        "analysis": {
+            "interval": "60s",
+            "metrics": [{"name": "errors", "preset": "sdk/errors"}],
+            "correlation": {"meanRequestsPerUnit": "1", "icc": "0"},
+        },
+    },
+}
+
+
+@pytest.fixture
+def rollout(tmp_path):
+    def write(**spec):
+        file = tmp_path / "rollout.yaml"
+        file.write_text(yaml.safe_dump({**ROLLOUT, "spec": {**ROLLOUT["spec"], **spec}}))
+        return str(file)
+
+    return write
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    """A file with the evidence of a rollback, as `kubectl get -o yaml` writes it."""
+    rng = np.random.default_rng(2)
+    plan = all_kinds_plan()
+    seed = {n: p if isinstance(p, History) else History(p) for n, p in all_kinds_seed(rng).items()}
+    windows = [all_kinds_window(rng, i, harm=0.5) for i in range(20)]
+    start = Evidence.initial(plan, seed)
+    after = fold(plan, start, windows)
+    said = assess(plan, after)
+    decided = Decided(
+        "RolledBack", "Harmed", "2026-11-24T00:00:00.000Z", after.last_end, 1, 500, "m", figures(said)
+    )
+    ledger = Ledger.begin(plan, start, seed).plus(windows, after)
+    files = keep(ledger, About("shop/support", "bbbb", "aaaa", 1, "0"), decided)
+
+    def write(change=lambda data: None):
+        data = dict(files.data)
+        change(data)
+        file = tmp_path / "evidence.yaml"
+        file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "data": data}))
+        return str(file)
+
+    return write
+
+
+def test_replay_gives_the_recorded_verdict_and_says_so(evidence, capsys):
+    assert run(["replay", evidence()]) == 0
+    said = capsys.readouterr().out
+    assert "Harmed" in said
+    assert "identical, to the bit" in said
+
+
+def test_replay_under_other_margins_says_both(evidence, capsys):
+    words = [
+        "--margin",
+        "errors=0.5",
+        "--margin",
+        "helpful=0.9",
+        "--margin",
+        "shadow=0.9",
+        "--ratio",
+        "cost=50",
+    ]
+    wide = ["--margin", "latency=0.4", "--ratio", "latency=50", "--ratio", "resolved=90"]
+    assert run(["replay", evidence(), *words, *wide, "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["decisions"][0]["recorded"] == found["decisions"][0]["recomputed"] == "Harmed"
+    assert found["otherwise"]["verdict"] != "Harmed"
+
+
+def _another_verdict(data):
+    head = json.loads(data["decision.json"])
+    head["decision"]["numbers"]["verdict"] = "NonInferior"
+    data["decision.json"] = json.dumps(head)
+
+
+def _rounded(data):
+    head = json.loads(data["decision.json"])
+    head["decision"]["numbers"]["harm_log_e"] *= 1.0 + 1e-14
+    data["decision.json"] = json.dumps(head)
+
+
+def test_a_verdict_that_does_not_follow_is_told_by_the_exit_code(evidence, capsys):
+    assert run(["replay", evidence(_another_verdict)]) == 1
+    assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_rounding_is_no_difference_but_is_said(evidence, capsys):
+    assert run(["replay", evidence(_rounded)]) == 0
+    assert "but for rounding" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--margin", "errors"], 2, "METRIC=VALUE"),
+        (["--margin", "nothing=0.1"], 2, "no such metric"),
+        (["--margin", "errors=nan"], 2, "decimal"),
+        (["--ratio", "helpful=2"], 2, "no ratio"),
+        (["--confidence", "2"], 2, "between 0 and 1"),
+        (["--nonsense"], 2, "No such option"),
+    ],
+)
+def test_wrong_usage_of_replay_is_told(evidence, capsys, words, code, says):
+    assert run(["replay", evidence(), *words]) == code
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind: ConfigMap\ndata: {a: b}", "no evidence ConfigMap"),
+        ("kind: Pod", "no ConfigMap"),
+        ("[", "no YAML"),
+        ("", "no object"),
+        ("kind: ConfigMap\ndata: {decision.json: '{}'}", "no whole evidence"),
+    ],
+)
+def test_a_file_that_is_no_evidence_is_refused(tmp_path, capsys, text, says):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    assert run(["replay", str(file)]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_plan_says_when_and_who_sees_it(rollout, capsys):
+    words = ["plan", "-f", rollout(), "--traffic", "2/s", "--stable", "errors=0.02"]
+    assert run([*words, "--requests-per-user", "4"]) == 0
+    said = capsys.readouterr().out
+    for part in ("Decidable: True", "2 % → 4 %", "USERS THAT SEE IT", "172,800 requests a day"):
+        assert part in said
+    assert run([*words, "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["decidable"]["status"] is True
+    seconds = [row["seconds"] for row in found["effects"] if row["seconds"]]
+    assert seconds == sorted(seconds, reverse=True)
+    assert found["steps"][0]["weight"] == "5%"
+
+
+def test_plan_that_cannot_be_decided_says_so_and_proposes(rollout, capsys):
+    assert run(["plan", "-f", rollout(progressDeadline="12h"), "--traffic", "5000/day", "-o", "yaml"]) == 4
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert found["decidable"]["reason"] == "TooLittleTraffic"
+    assert found["assumed"] == ["errors"]
+    assert found["proposal"]["spec"]["strategy"]["canary"]["steps"][-1]["until"] == "Evidence"
+    assert found["proposal"]["spec"]["progressDeadline"] != "12h"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "how much traffic"),
+        (["--traffic", "many"], "10000/day"),
+        (["--traffic", "-1/day"], "more than 0"),
+        (["--traffic", "1/s", "--stable", "nothing=1"], "compares errors"),
+        (["--traffic", "1/s", "--stable", "errors=2"], "between 0 and 1"),
+        (["--traffic", "1/s", "--design-effect", "errors=0.5"], "at least 1"),
+        (["--from-prometheus", "ftp://x"], "http://"),
+    ],
+)
+def test_wrong_usage_of_plan_is_told(rollout, capsys, words, says):
+    assert run(["plan", "-f", rollout(), *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_rollout_that_is_wrong_is_told_with_its_field(rollout, capsys):
+    assert run(["plan", "-f", rollout(strategy={}), "--traffic", "1/s"]) == 1
+    assert "spec.strategy" in capsys.readouterr().err
+
+
+def test_simulate_is_repeatable_and_draws(rollout, tmp_path, capsys):
+    picture = tmp_path / "course.svg"
+    words = ["simulate", "-f", rollout(), "--traffic", "1/s", "--metric", "errors=0.02:0.2", "--runs", "8"]
+    words += ["--for", "2h", "--processes", "1", "-o", "json"]
+    assert run([*words, "--picture", str(picture)]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["endings"][0]["outcome"] == "RolledBack"
+    assert picture.read_text().startswith("<?xml")
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_an_unknown_command_is_wrong_usage(capsys):
+    assert run(["nonsense"]) == 2
+    assert "No such command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [("0.01 of 20", 0), ("1 of 20", 0.43), ("20 of 20", 1.0), ("1,234 of 20", 1.0), ("19.9 of 20", 0.95)],
+)
+def test_the_bar_is_logarithmic_and_full_only_at_the_threshold(text, filled):
+    bar = evidence_bar(text)
+    assert len(bar) == 20
+    assert bar.count("█") == pytest.approx(20 * filled, abs=1)
+
+
+def test_a_text_that_is_no_evidence_has_no_bar():
+    assert evidence_bar("") == evidence_bar("nan of 20") == evidence_bar("3 of 0.5") == ""
+
+
+def test_completion_offers_commands_and_forms():
+    found, directive = suggestions(["prom"])
+    assert [line.split("\t")[0] for line in found] == ["promote", "promote-full"]
+    assert directive == ":4"
+    assert suggestions(["get", "-o", "j"])[0] == ["json"]
+    assert suggestions(["replay", ""])[1] == ":0"
