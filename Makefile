@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 
 NPM := sdk/typescript
 
-.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-engine bench-decisions bench-correlated clean typescript
+.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-sdk bench-engine bench-decisions bench-correlated clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -111,6 +111,9 @@ bench-decisions: env  ## this engine and other tools' rules on the same traffic 
 
 bench-correlated: env  ## false rollbacks where requests of one conversation resemble each other
 	@$(BIN)/python -m benchmarks.correlated
+
+bench-sdk: env typescript  ## what the SDKs cost: per assign, per request, memory, reload (writes benchmarks/results)
+	@$(BIN)/python -m benchmarks.sdk
 
 clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -131,7 +131,7 @@ def imports() -> float:
         "print(time.perf_counter()-a, __import__('sys').modules.get('scipy.optimize') is not None)"
     )
     runs = [
-        subprocess.run(  # noqa: S603 - our own interpreter
+        subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.split()
         for _ in range(5)
