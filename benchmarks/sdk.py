@@ -2,8 +2,8 @@
 
 Each time is the median over many batches of 50 calls, so short that few are interrupted on a busy machine; the fastest
 batch is beside it. A request is `with a.request()` around nothing (in TypeScript `await a.request(…)`), with three
-event counters; `full` adds first token, tokens and cost. The payload of `reload` has 500 KB of template, a variable each
-KB.
+event counters; `full` adds first token, tokens and cost. The payload of `reload` has 500 KB of template, one variable
+for each KB.
 """
 
 from __future__ import annotations
