@@ -102,3 +102,49 @@ def test_the_preview_is_what_a_pod_would_send():
     assert preview(prompt, {"name": "Ann"})["parts"] == {
         "default": {"messages": [{"role": "system", "content": "Hi Ann"}]}
     }
+
+
+BOMBS = ["{{ 'a' * 10000000000 }}", "{{ 'a'|center(10000000000) }}", "{% if 9**9**9 %}{{ x }}{% endif %}"]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("text", BOMBS)
+def test_a_template_is_looked_into_without_computing_anything_of_it(text):
+    assert template_variables(text + "{{ name }}", "jinja2").required - {"x"} == {"name"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ " + "(" * 3000 + "a" + ")" * 3000 + " }}", "{% if a %}" * 2000 + "{% endif %}" * 2000]
+)
+def test_a_template_that_is_nested_too_deeply_is_refused_and_ends_nothing(text):
+    with pytest.raises(TemplateError, match="nested too deeply"):
+        template_variables(text, "jinja2")
+
+
+def test_an_unknown_filter_is_said_in_one_line():
+    with pytest.raises(TemplateError) as said:
+        template_variables("{{ a|nosuch }}", "jinja2")
+    assert str(said.value) == "line 1: No filter named 'nosuch'."
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{% for x in xs %}{{ x.y }}{{ loop.index }}{% endfor %}", {"xs"}),
+        ("{% set q = a %}{{ q }}", {"a"}),
+        ("{% if a is defined %}{{ a }}{% endif %}", {"a"}),
+        ("{% raw %}{{ no }}{% endraw %}{# {{ nor }} #}", set()),
+        ("{% macro m(x) %}{{ x }}{{ y }}{% endmacro %}{{ m(z) }}", {"y", "z"}),
+        ("{{ a if b else c }}{{ range(3) }}", {"a", "b", "c"}),
+    ],
+)
+def test_jinja2_variables_are_those_that_come_from_outside(text, names):
+    assert template_variables(text, "jinja2").required == names
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "{0}", "{a.b}", "{a[0]}", "{a!r}", "{a:>9}", "{a:{b}}", "{a=}", "{ a }", "{", "}"]
+)
+def test_an_fstring_takes_plain_names_only(text):
+    with pytest.raises(TemplateError):
+        template_variables(text, "fstring")

@@ -93,15 +93,36 @@ def _jinja() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
     return environment
 
 
+@jinja2.pass_context
+def _as_it_is(context: jinja2.runtime.Context, value: object) -> object:  # noqa: ARG001 - Jinja2's signature
+    return value
+
+
+def _undeclared(text: str) -> set[str]:
+    """As jinja2.meta.find_undeclared_variables, which computes constants on the way: without computing anything.
+
+    `{{ 'a' * 10000000000 }}` would take all memory. Neither its optimiser nor its output folds constants here: the
+    latter does not where a `finalize` asks for the context of a rendering.
+    """
+    environment = _jinja()
+    environment.finalize = _as_it_is
+    tree = environment.parse(text)
+    for node in tree.find_all(_JINJA_LOADS):
+        raise TemplateError(f"line {node.lineno}: include, import and extends are not supported")
+    looking = jinja2.meta.TrackingCodeGenerator(environment)
+    looking.optimizer = None
+    looking.visit(tree)
+    return looking.undeclared_identifiers
+
+
 def _jinja_variables(text: str) -> Variables:
     try:
-        tree = _jinja().parse(text)
-        for node in tree.find_all(_JINJA_LOADS):
-            raise TemplateError(f"line {node.lineno}: include, import and extends are not supported")
-        found = jinja2.meta.find_undeclared_variables(tree)
+        found = _undeclared(text)
     except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None)
-        raise TemplateError(f"line {line}: {error}" if line else str(error)) from error
+        line, said = getattr(error, "lineno", None), error.message or type(error).__name__
+        raise TemplateError(f"line {line}: {said}" if line else said) from error
+    except RecursionError:
+        raise TemplateError("is nested too deeply") from None
     return Variables(frozenset(found) - frozenset(_JINJA_GLOBALS))
 
 
