@@ -74,6 +74,25 @@ def test_a_rollback_is_told_and_its_evidence_replayed(healthy, application, plug
     assert "DIFFERENT" in refused.stdout
 
 
+def test_plan_reads_prometheus_and_status_says_whether_it_can_be_decided(
+    healthy, stack, application, plugin, tmp_path
+):
+    story = healthy.steps(*SLOW).analysis(interval="1s", metrics=[{"name": "errors", "preset": "sdk/errors"}])
+    story = story.a_promoted_prompt(GOOD).when().the_prompt_becomes(BETTER).wait_for_weight(1_000)
+    story.wait_for_condition("Decidable", "True", 90)
+    manifest = tmp_path / "rollout.yaml"
+    manifest.write_text(plugin("get", application.rollout, "-o", "yaml").stdout)
+    words = ("plan", "-f", str(manifest), "--from-prometheus", stack.prometheus.url, "--since", "1m")
+    planned = plugin(*words, "-o", "json", namespaced=False)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    found = json.loads(planned.stdout)
+    assert found["assumed"] == []
+    assert 5.0 < found["requestsPerSecond"] < 200.0
+    assert found["decidable"]["status"] is True
+    told = plugin("status", application.rollout).stdout
+    assert "is shown non-inferior in about" in told
+
+
 def test_commands_are_given_and_answered(healthy, application, plugin):
     story = healthy.steps(*SLOW).a_promoted_prompt(GOOD).when().the_prompt_becomes(BETTER)
     story.wait_for_weight(1_000)
