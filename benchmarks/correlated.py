@@ -42,7 +42,7 @@ from promptrollout.analysis.mixture import log_e
 from promptrollout.analysis.plan import CorrelationBasis
 from promptrollout.simulation import Traffic, World
 from promptrollout.simulation.counting import Counted
-from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests
+from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests, until_first
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -161,7 +161,8 @@ class Talk:
         found = {}
         for pods, affected in self._affected.items():
             own = here.unit * pods + self._rng.integers(0, pods, len(arm)) if pods > 1 else here.unit
-            first = affected[own] != step
+            fresh = affected[own] != step
+            first = fresh & until_first(own, fresh & bad)
             hit = first & bad
             affected[own[hit]] = step
             e = np.bincount(place[first], minlength=size).reshape(shape).astype(float)

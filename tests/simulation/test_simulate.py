@@ -33,6 +33,7 @@ from promptrollout.simulation import (
     World,
     simulate,
 )
+from promptrollout.simulation.crowd import until_first
 
 HOUR = 3600.0
 EDGES = tuple(float(e) for e in np.geomspace(0.1, 10.0, 12))
@@ -240,3 +241,10 @@ def test_no_traffic_at_all_decides_nothing() -> None:
     report = run(errors(rate=0.0, seconds=3 * HOUR), runs=2)
     assert report.share(Outcome.Running).value == 1.0
     assert report.runs[0].candidate_requests == 0.0
+
+
+def test_a_unit_counts_up_to_its_first_bad_request() -> None:
+    unit = np.array([7, 3, 7, 3, 7, 9])
+    bad = np.array([False, True, True, True, False, False])
+    assert until_first(unit, bad).tolist() == [True, True, True, False, False, True]
+    assert until_first(unit, np.zeros(6, dtype=bool)).all()

@@ -18,7 +18,7 @@ from promptrollout.analysis import (
     MetricKind,
     MetricPlan,
 )
-from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests
+from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests, until_first
 from promptrollout.simulation.levels import Variant, as_counts, badness, variant, width
 from promptrollout.simulation.world import MetricWorld, ScoreWorld, World
 
@@ -231,7 +231,8 @@ class Counter:
         )
         if not metric.correlation.units or metric.kind is not MetricKind.Events:
             return
-        first = units.affected[here.unit, position] != arms.exposure[here.run]
+        fresh = units.affected[here.unit, position] != arms.exposure[here.run]
+        first = fresh & until_first(here.unit, fresh & (level == 1))
         bad = first & (level == 1)
         units.affected[here.unit[bad], position] = arms.exposure[here.run[bad]]
         exposed = np.bincount(place[first], minlength=size).reshape(shape).astype(float)

@@ -15,6 +15,7 @@ from promptrollout.simulation.world import World
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 CLUSTERS = 16
 #: Conversations that began so long before the first block are under way in it.
@@ -32,6 +33,19 @@ class Requests:
     def take(self, which: Places | slice) -> Requests:
         """Some of them."""
         return Requests(self.run[which], self.at[which], self.unit[which])
+
+
+def until_first(unit: Places, bad: Mask) -> Mask:
+    """Which requests, in order of time, come no later than the first bad one of their unit, [N] each."""
+    places = np.flatnonzero(bad)
+    counted = np.ones(len(unit), dtype=bool)
+    if not places.size:
+        return counted
+    affected, opening = np.unique(unit[places], return_index=True)
+    where = np.minimum(np.searchsorted(affected, unit), len(affected) - 1)
+    mine = affected[where] == unit
+    counted[mine] = np.flatnonzero(mine) <= places[opening[where[mine]]]
+    return counted
 
 
 class Units:
