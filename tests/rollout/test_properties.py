@@ -20,6 +20,7 @@ from promptrollout.api.status import Outcome, Phase, RolloutStatus
 from promptrollout.rollout import (
     Command,
     Comparison,
+    GateAnswer,
     LoadedPayload,
     Observations,
     PodsSeen,
@@ -27,53 +28,19 @@ from promptrollout.rollout import (
     decide,
 )
 from promptrollout.rollout.payload import payload_of
+from tests.rollout.choices import EDITS, PLAIN
 
 START = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=UTC)
 REVISIONS = ["aaaa000000", "bbbb000000", "cccc000000", "dddd000000"]
 PODS = ["pod-a", "pod-b", "pod-c", "pod-d"]
 VERBS = ["promote", "promote-full", "abort", "retry", "pause", "resume", "explode", "promote" * 60, ""]
+VERBS += ["approve", "skip"]
 EVIDENCE = Evidence.initial(AnalysisPlan(metrics=(events_metric("errors"),)), {})
 CONDITIONS = {"Healthy", "Progressing", "Delivered", "MetricsAvailable", "Decidable", "Paused", "Valid"}
 CONDITIONS |= {"Ready", "Reconciling", "Stalled"}
 DOWN = "registry prompts cannot be asked: no connection"
 WAY_OUT = re.compile(r"\b(promote|abort|retry|resume|change|mend|delete|restore)\b", re.IGNORECASE)
 TWO_MINUTES = timedelta(minutes=2)
-
-
-def canary(*steps):
-    return {"canary": {"steps": list(steps)}}
-
-
-STRATEGIES = [
-    canary({"weight": 1, "duration": "10m"}, {"weight": 25, "until": "Evidence", "timeout": "1h"}),
-    canary(
-        {"weight": 1, "duration": "1m"}, {"weight": 10, "duration": "5m"}, {"weight": 40, "duration": "5m"}
-    ),
-    canary({"weight": 0, "duration": "1m"}, {"weight": "0.01%", "duration": "2m"}),
-    canary(
-        {"weight": 25, "duration": "1m"},
-        {"weight": 25, "minSamples": 500, "timeout": "20m"},
-        {"weight": 25, "until": "Evidence", "timeout": "30m"},
-        {"weight": 100, "duration": "5m"},
-    ),
-    canary({"weight": 30, "minSamples": 500}),
-    {"immediate": {}},
-]
-#: Each is one field of the spec, and what it may become.
-EDITS = [
-    ("strategy", STRATEGIES),
-    ("strategy", STRATEGIES[:2]),
-    ("analysis", [{}, {"onInconclusive": "Promote"}, {"onInconclusive": "Rollback"}, {"metrics": []}]),
-    (
-        "analysis",
-        [{"metrics": [{"name": "errors", "preset": "sdk/errors", "margin": "0.5"}], "interval": "1m"}],
-    ),
-    ("delivery", [{}, {"acknowledge": {"quorum": "50%"}}, {"acknowledge": {"mode": "None"}}]),
-    ("assignment", [{}, {"onRollback": "Drain", "drainTimeout": "30m"}]),
-    ("progressDeadline", ["72h", "2h"]),
-    ("revisionHistoryLimit", [10, 1]),
-]
-PLAIN = {"prompt": {"inline": {"text": "the history names revisions itself"}}, "strategy": STRATEGIES[0]}
 
 
 def spec_of(raw):
@@ -108,6 +75,7 @@ class Histories(RuleBasedStateMachine):
         self.config_map, self.written_at, self.write_fails = None, None, False
         self.unobserved = 0
         self.banned = set()
+        self.answered = {}
 
     # What happens.
 
@@ -178,6 +146,14 @@ class Histories(RuleBasedStateMachine):
         started = self.status.candidate.started_at if self.status.candidate else self.now
         before = started - timedelta(milliseconds=1)
         self.comparison = Comparison((revision, attempt), verdict, before, before, samples=10_000)
+        self.happened()
+
+    @precondition(lambda self: any(not run.result for run in self.status.gates))
+    @rule(result=st.sampled_from(["Passed", "Passed", "Failed", ""]))
+    def a_gate_answers(self, result):
+        run = next(run for run in self.status.gates if not run.result)
+        if run.kind != "approval":
+            self.answered[run.id] = GateAnswer(result, score="0.9", message="its word")
         self.happened()
 
     @rule(names=st.sets(st.sampled_from(PODS)), skew=st.sampled_from([0, 0, 0, -90, 90, 10**7]))
@@ -304,6 +280,7 @@ class Histories(RuleBasedStateMachine):
             else None,
             comparisons=(self.comparison,) if self.comparison else (),
             command=self.command,
+            gates=dict(self.answered),
         )
 
     def decide(self):
@@ -326,6 +303,7 @@ class Histories(RuleBasedStateMachine):
     def check(self, before, seen):
         after = self.status
         self.check_words(after)
+        self.check_gates(before, after)
         if after.delivered is None:
             return
         self.check_delivered(before, after)
@@ -363,6 +341,28 @@ class Histories(RuleBasedStateMachine):
         if self.source and self.source.unavailable:
             assert facts["PromptAvailable"] is False
 
+    def check_gates(self, before, after):
+        """Nobody gets what a gate before delivery has not let through, and no answer is ever taken back."""
+        old = {run.id: run for run in before.gates}
+        assert len({run.id for run in after.gates}) == len(after.gates)
+        for run in after.gates:
+            was = old.get(run.id)
+            assert was is None or not was.result or was.result == run.result
+        if after.phase is Phase.AWAITING_APPROVAL:
+            assert "approve" in after.message
+        told = set(weights_of(after)) - set(weights_of(before))
+        trial = after.candidate
+        if before.stable is None or (trial and not trial.undelivered and trial.revision in told):
+            attempt = trial.attempt if trial else before.candidate.attempt if before.candidate else 1
+            passed = {
+                (run.gate, run.digest)
+                for run in after.gates
+                if run.revision in told and run.attempt == attempt and run.result in {"Passed", "Skipped"}
+            }
+            stands = [gate for gate in self.spec.gates if gate.when == "BeforeDelivery"]
+            needed = {(gate.name, gate.digest()) for gate in stands if before.stable or gate.always}
+            assert not told or needed <= passed
+
     def check_standard(self, after):
         """Other tools, who know only kstatus' rules, see it done, failed or on its way as it is."""
         found = KubeObject({"metadata": {"generation": self.generation}, "status": after.to_wire()})
@@ -381,8 +381,9 @@ class Histories(RuleBasedStateMachine):
         assert all(0 <= arm.weight <= 10_000 for arm in new.arms)
         assert sum(arm.weight for arm in new.arms) == 10_000
         assert new.arms[-1].revision == after.stable.revision
-        assert (len(new.arms) == 2) == (after.candidate is not None)
-        assert after.candidate is None or new.arms[0].revision == after.candidate.revision
+        delivered = after.candidate is not None and not after.candidate.undelivered
+        assert (len(new.arms) == 2) == delivered
+        assert not delivered or new.arms[0].revision == after.candidate.revision
         assert after.candidate is None or after.candidate.revision != after.stable.revision
         assert after.candidate is None or after.rejected is None
         if old is None:
@@ -415,6 +416,7 @@ class Histories(RuleBasedStateMachine):
             and self.comparison.trial == trial_of(before.candidate)
             and not self.comparison.unreadable
         )
+        allowed["Command"] = bool(before.candidate and before.candidate.promoting)
         assert allowed[entry.reason], entry.reason
 
     def check_weight(self, revision, before, after, seen, commanded):
