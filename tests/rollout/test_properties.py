@@ -460,13 +460,8 @@ class Histories(RuleBasedStateMachine):
     def teardown(self):
         self.spec_and_delivery_are_mended()
         self.raw = {**self.raw, "progressDeadline": "72h"}
-        self.spec, self.unobserved, self.pods_fail, self.looked, self.write_fails = (
-            spec_of(self.raw),
-            0,
-            "",
-            True,
-            False,
-        )
+        self.spec, self.unobserved, self.pods_fail = spec_of(self.raw), 0, ""
+        self.looked, self.write_fails = True, False
         self.command = None
         for _ in range(40):
             if self.status.phase is Phase.HEALTHY:
@@ -483,9 +478,11 @@ class Histories(RuleBasedStateMachine):
         self.pods_load(self.pods)
         if self.status.phase is Phase.DEGRADED:
             self.command = Command("retry", self.now.isoformat())
-        if self.status.phase is Phase.PAUSED:
-            verb = "promote" if self.status.pause.reason == "Inconclusive" else "resume"
+        if paused := self.status.pause:
+            verb = "promote" if paused.reason == "Inconclusive" else "resume"
             self.command = Command(verb, self.now.isoformat())
+        elif any(not run.result for run in self.status.gates):
+            self.command = Command("skip", self.now.isoformat())
         self.settle()
 
 
