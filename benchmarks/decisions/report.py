@@ -113,6 +113,7 @@ def cost_table(data: Mapping[str, Any], metric: str, *, late: bool) -> str:
             rows.append(
                 [
                     f"{_what(cell)}, {cell['traffic']}{', no margin' if ours == OURS_ZERO else ''}",
+                    str(mine["runs"]),
                     f"{100 * mine['stopped'] / max(mine['runs'] - mine['early'], 1):.0f} %",
                     f"{mine['exposed_mean']:,.0f}",
                     f"{mine['exposed_p90']:,.0f}",
@@ -122,7 +123,17 @@ def cost_table(data: Mapping[str, Any], metric: str, *, late: bool) -> str:
                     "-" if not least else f"{mine['exposed_mean'] / least:.2f}",
                 ]
             )
-    head = ["candidate", "found", "exposed, mean", "p90", "minutes, median", "oracle", "x oracle", "x bound"]
+    head = [
+        "candidate",
+        "runs",
+        "found",
+        "exposed, mean",
+        "p90",
+        "minutes, median",
+        "oracle",
+        "x oracle",
+        "x bound",
+    ]
     return _table(head, rows)
 
 
