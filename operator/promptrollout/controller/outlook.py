@@ -1,6 +1,6 @@
 """Whether a trial can be decided at the traffic it gets: looked at now and then, since it costs some milliseconds."""
 
-from promptrollout.analysis import AnalysisPlan, Counts, Evidence
+from promptrollout.analysis import AnalysisPlan, Counts, Evidence, Verdict
 from promptrollout.analysis.kinds import kind_of
 from promptrollout.analysis.kinds.base import HEADER, Slot
 from promptrollout.api.quantities import WHOLE
@@ -21,6 +21,8 @@ def outlook(entry: Entry, parsed: Parsed) -> DecidableSeen | None:
     seen = entry.comparisons.get((CANDIDATE, STABLE))
     if seen is None or seen.state is None or parsed.spec is None or parsed.planned is None:
         return None
+    if seen.verdict is Verdict.Harmed:
+        return entry.outlook[1]  # a rollback waits for nothing
     passed = int(seen.through.timestamp() / _EVERY)
     based_on = (parsed.generation, seen.trial, seen.state.exposure, passed)
     if entry.outlook[0] != based_on or entry.outlook[1] is None:
