@@ -69,7 +69,8 @@ class Application:
 class Rollout:
     """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec.
 
-    `prompt`: its whole spec.prompt, for one that is not written inline; then `system_prompt` is not used.
+    `strategy`: another one than a canary of these steps. `prompt`: its whole spec.prompt, for one that is
+    not written inline; then `system_prompt` is not used.
     """
 
     application: Application
@@ -79,6 +80,7 @@ class Rollout:
     delivery: Json
     prompt: Json | None = None
     gates: Sequence[Json] = ()
+    strategy: Json | None = None
 
     def manifest(self) -> Json:
         messages = [
@@ -104,7 +106,7 @@ class Rollout:
             "spec": {
                 "prompt": self.prompt or {"inline": inline},
                 "delivery": delivery,
-                "strategy": {"canary": {"steps": list(self.steps)}},
+                "strategy": self.strategy or {"canary": {"steps": list(self.steps)}},
                 "analysis": dict(self.analysis),
                 **({"gates": list(self.gates)} if self.gates else {}),
             },

@@ -109,6 +109,11 @@ class Given:
         self._rollout = replace(self._rollout, steps=steps)
         return self
 
+    def strategy(self, **settings: object) -> Self:
+        """Another one than a canary: `shadow={…}`."""
+        self._rollout = replace(self._rollout, strategy=settings)
+        return self
+
     def analysis(self, **settings: object) -> Self:
         self._rollout = replace(self._rollout, analysis={**self._rollout.analysis, **settings})
         return self

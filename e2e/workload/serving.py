@@ -69,6 +69,11 @@ class ChatService:
         except (ModelFailedError, aiohttp.ClientError, TimeoutError) as error:
             return web.json_response({"error": str(error), **_identity(assignment)}, status=502)
         assignment.score(JUDGED, helpfulness(answer))
+
+        async def run(candidate: Assignment, /, *, shadow: bool) -> None:  # noqa: ARG001 - there are no tools to spare
+            candidate.score(JUDGED, helpfulness(await self._answer(candidate, question)))
+
+        assignment.shadow(run)
         return web.json_response({"answer": answer, **_identity(assignment)})
 
     async def _answer(self, assignment: Assignment, question: KubeObject) -> str:

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptrollout.api.canary import CanaryStep
 from promptrollout.api.parse import Problem, parse_spec
-from promptrollout.api.spec import CanaryStep, RolloutSpec
+from promptrollout.api.spec import RolloutSpec
 from tests.api.cases import BASE, RIGHT, WRONG, Wrong, spec_with
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from promptrollout.analysis import Verdict
-from promptrollout.api.spec import Canary, Strategy
+from promptrollout.api.canary import Canary
+from promptrollout.api.spec import Strategy
 from promptrollout.rollout.strategies import Advance, Finish, Stay, Undecided, View, strategy_of
 from promptrollout.rollout.strategies.canary import CanaryStrategy
 from promptrollout.rollout.strategies.immediate import ImmediateStrategy
@@ -159,5 +160,5 @@ def test_immediate_always_finishes(seen):
 def test_the_spec_names_the_strategy():
     assert strategy_of(Strategy.model_validate({"immediate": {}})).name == "immediate"
     assert strategy_of(Strategy.model_validate({"canary": {"steps": [LAST]}})).name == "canary"
-    with pytest.raises(ValueError, match="names none of canary, abTest, immediate"):
+    with pytest.raises(ValueError, match="names none of canary, abTest, shadow, immediate"):
         strategy_of(Strategy.model_validate({}))

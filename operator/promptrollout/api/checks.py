@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from promptrollout.api.base import Duration
-from promptrollout.api.checks_strategy import ab_test_problems, ab_test_timing, schedule_problems
+from promptrollout.api.canary import Canary, CanaryStep
+from promptrollout.api.checks_strategy import (
+    ab_test_problems,
+    ab_test_timing,
+    schedule_problems,
+    shadow_problems,
+    shadow_timing,
+)
 from promptrollout.api.gate_checks import gate_problems, timeout_problems
 from promptrollout.api.metrics import EVENT_PRESET, SCORE_PRESET, SCORE_PRESETS, Metric, MetricRole
 from promptrollout.api.problem import Problem
@@ -21,7 +28,7 @@ from promptrollout.api.quantities import (
     parse_duration,
     parse_weight,
 )
-from promptrollout.api.spec import Analysis, CanaryStep, Delivery, PodSelector, RolloutSpec, SelectorOperator
+from promptrollout.api.spec import Analysis, Delivery, PodSelector, RolloutSpec, SelectorOperator
 
 _LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_VALUE = re.compile(rf"({_LABEL_PART})?")
@@ -29,7 +36,6 @@ _LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL_PAR
 
 _SHORTEST_INTERVAL = timedelta(seconds=1)
 _ANALYSIS = "spec.analysis"
-_STEPS = "spec.strategy.canary.steps"
 _TEST = "spec.strategy.abTest"
 
 Problems = Iterator[Problem]
@@ -153,21 +159,28 @@ def _label_value(value: str, path: str) -> Problems:
 
 
 def _strategy(spec: RolloutSpec) -> Problems:
-    fields = {"canary": "canary", "ab_test": "abTest", "immediate": "immediate"}
+    fields = {"canary": "canary", "ab_test": "abTest", "shadow": "shadow", "immediate": "immediate"}
     given = [name for field, name in fields.items() if getattr(spec.strategy, field) is not None]
     if len(given) != 1:
         said = " and ".join(given) + " exclude each other" if given else "names no strategy"
-        yield Problem("spec.strategy", said, "name exactly one of canary, abTest and immediate")
+        yield Problem("spec.strategy", said, "name exactly one of canary, abTest, shadow and immediate")
     if spec.strategy.ab_test:
         yield from ab_test_problems(spec.strategy.ab_test, spec.analysis, _TEST)
-    if spec.strategy.canary and spec.strategy.canary.schedule:
-        yield from schedule_problems(spec.strategy.canary.schedule, "spec.strategy.canary.schedule")
-    steps = spec.strategy.canary.steps if spec.strategy.canary else []
-    if steps and all(step.gate is not None for step in steps):
-        yield Problem(_STEPS, "are all gates, so the candidate gets no requests", "add a step with a weight")
+    if spec.strategy.shadow:
+        yield from shadow_problems(spec.strategy.shadow, spec.analysis)
+    if stepped := spec.strategy.stepped:
+        yield from _canary(*stepped, spec.analysis)
+
+
+def _canary(canary: Canary, at: str, analysis: Analysis) -> Problems:
+    if canary.schedule:
+        yield from schedule_problems(canary.schedule, f"{at}.schedule")
+    if all(step.gate is not None for step in canary.steps):
+        said = "are all gates, so the candidate gets no requests"
+        yield Problem(f"{at}.steps", said, "add a step with a weight")
     highest = 0
-    for index, step in enumerate(steps):
-        path = f"{_STEPS}[{index}]"
+    for index, step in enumerate(canary.steps):
+        path = f"{at}.steps[{index}]"
         if step.gate is not None or step.weight is None:
             yield from _gate_step(step, path)
             continue
@@ -177,7 +190,7 @@ def _strategy(spec: RolloutSpec) -> Problems:
             yield Problem(f"{path}.weight", message, "put the steps in ascending order of their weights")
         highest = max(highest, weight)
         yield from _step(step, weight, path)
-        if step.until and not any(metric.role is MetricRole.REQUIRED for metric in spec.analysis.metrics):
+        if step.until and not any(metric.role is MetricRole.REQUIRED for metric in analysis.metrics):
             cure = f"give a metric in {_ANALYSIS}.metrics the role Required, or use duration"
             yield Problem(f"{path}.until", "no metric is Required, so there is nothing to show", cure)
 
@@ -280,9 +293,12 @@ def _lengths(spec: RolloutSpec) -> Problems:
         "spec.delivery.acknowledge.assumeLoadedAfter", acknowledge.assume_loaded_after, zero=True
     )
     yield from _length("spec.assignment.drainTimeout", spec.assignment.drain_timeout)
-    for index, step in enumerate(spec.strategy.canary.steps if spec.strategy.canary else ()):
-        yield from _length(f"{_STEPS}[{index}].duration", step.duration)
-        yield from _length(f"{_STEPS}[{index}].timeout", step.timeout)
+    canary, at = spec.strategy.stepped or (None, "")
+    for index, step in enumerate(canary.steps if canary else ()):
+        yield from _length(f"{at}.steps[{index}].duration", step.duration)
+        yield from _length(f"{at}.steps[{index}].timeout", step.timeout)
+    if spec.strategy.shadow:
+        yield from _length("spec.strategy.shadow.duration", spec.strategy.shadow.duration)
     if spec.strategy.ab_test:
         yield from _length(f"{_TEST}.horizon", spec.strategy.ab_test.horizon)
     yield from _length(f"{_ANALYSIS}.interval", analysis.interval, least=_SHORTEST_INTERVAL)
@@ -314,10 +330,11 @@ def _timing(spec: RolloutSpec) -> Problems:
     """Lengths of time that contradict each other."""
     if spec.strategy.ab_test:
         yield from ab_test_timing(spec.strategy.ab_test, spec.analysis, _TEST)
-    if spec.strategy.canary is None:
-        return
-    steps, analysis = spec.strategy.canary.steps, spec.analysis
-    total = sum((_span(step.duration) for step in steps), timedelta(0))
+    shadow, (canary, at) = spec.strategy.shadow, spec.strategy.stepped or (None, "")
+    if shadow:
+        yield from shadow_timing(shadow, spec.analysis)
+    steps, analysis = canary.steps if canary else [], spec.analysis
+    total = sum((_span(step.duration) for step in steps), _span(shadow.duration if shadow else None))
     deadline = parse_duration(spec.progress_deadline)
     if total >= deadline:
         message = (
@@ -329,7 +346,7 @@ def _timing(spec: RolloutSpec) -> Problems:
         if step.gate is not None:
             continue
         yield from _room_for_a_look(
-            step, first_look if analysis.metrics else timedelta(0), f"{_STEPS}[{index}]"
+            step, first_look if analysis.metrics else timedelta(0), f"{at}.steps[{index}]"
         )
 
 

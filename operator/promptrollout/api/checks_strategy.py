@@ -1,15 +1,18 @@
-"""What makes an A/B test or a schedule wrong. Pure; see `checks`."""
+"""What makes an A/B test, a shadow or a schedule wrong. Pure; see `checks`."""
 
 from collections.abc import Iterator
 
 from promptrollout.api.abtest import RESERVED, AbTest
 from promptrollout.api.calendar import parse_window, parse_zone
+from promptrollout.api.canary import Schedule
 from promptrollout.api.metrics import MetricRole
 from promptrollout.api.problem import Problem
-from promptrollout.api.quantities import WHOLE, format_weight, parse_duration, parse_weight
-from promptrollout.api.spec import Analysis, Schedule
+from promptrollout.api.quantities import WHOLE, format_weight, parse_decimal, parse_duration, parse_weight
+from promptrollout.api.shadow import Shadow
+from promptrollout.api.spec import Analysis
 
 Problems = Iterator[Problem]
+_SHADOW = "spec.strategy.shadow"
 
 
 def ab_test_problems(test: AbTest, analysis: Analysis, path: str) -> Problems:
@@ -46,6 +49,26 @@ def ab_test_timing(test: AbTest, analysis: Analysis, path: str) -> Problems:
     if parse_duration(test.horizon) < first_look:
         message = f"{test.horizon} is over before the first look at the metrics"
         yield Problem(f"{path}.horizon", message, "make it longer than warmUp plus interval, such as 14d")
+
+
+def shadow_problems(shadow: Shadow, analysis: Analysis) -> Problems:
+    """A share, a budget, and whether anything can be shown."""
+    if parse_weight(shadow.sample) == 0:
+        yield Problem(f"{_SHADOW}.sample", "at 0% nothing runs in the shadow", "write a share above 0")
+    if parse_decimal(shadow.budget.usd_per_hour) <= 0:
+        path = f"{_SHADOW}.budget.usdPerHour"
+        yield Problem(path, "with no money nothing runs", "write the dollars an hour, such as '1.00'")
+    if not any(metric.role is MetricRole.REQUIRED for metric in analysis.metrics):
+        cure = "give a metric in spec.analysis.metrics the role Required"
+        yield Problem(_SHADOW, "no metric is Required, so there is nothing to show", cure)
+
+
+def shadow_timing(shadow: Shadow, analysis: Analysis) -> Problems:
+    """The duration must leave time for a look."""
+    first_look = parse_duration(analysis.warm_up) + parse_duration(analysis.interval)
+    if parse_duration(shadow.duration) < first_look:
+        message = f"{shadow.duration} is over before the first look at the metrics"
+        yield Problem(f"{_SHADOW}.duration", message, "make it longer than warmUp plus interval, such as 6h")
 
 
 def schedule_problems(schedule: Schedule, path: str) -> Problems:

@@ -27,10 +27,10 @@ def gate_problems(spec: RolloutSpec) -> Problems:
 def gates_of(spec: RolloutSpec) -> Iterator[tuple[str, Gate]]:
     """Every gate with its path."""
     yield from ((f"spec.gates[{index}]", gate) for index, gate in enumerate(spec.gates))
-    steps = spec.strategy.canary.steps if spec.strategy.canary else ()
-    for index, step in enumerate(steps):
+    canary, at = spec.strategy.stepped or (None, "")
+    for index, step in enumerate(canary.steps if canary else ()):
         if step.gate is not None:
-            yield f"spec.strategy.canary.steps[{index}].gate", step.gate
+            yield f"{at}.steps[{index}].gate", step.gate
 
 
 def timeout_problems(spec: RolloutSpec) -> Problems:

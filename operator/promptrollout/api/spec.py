@@ -7,12 +7,13 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.abtest import AbTest
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
-from promptrollout.api.calendar import WINDOW_PATTERN, ZONE_PATTERN
+from promptrollout.api.canary import Canary
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
-from promptrollout.api.gates import Gates, StepGate
+from promptrollout.api.gates import Gates
 from promptrollout.api.metrics import Metric
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
+from promptrollout.api.shadow import Shadow
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
@@ -157,107 +158,6 @@ class Assignment(ApiModel):
     )
 
 
-class Until(StrEnum):
-    """What a step waits for."""
-
-    EVIDENCE = "Evidence"
-
-
-class CanaryStep(ApiModel):
-    """One step of a canary: a weight, and what must be so before the next; or a gate."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "has(self.gate) != has(self.weight)",
-                "a step has either a weight or a gate, one of them",
-                ".weight",
-            ),
-            Rule(
-                "!has(self.gate) || !(has(self.duration) || has(self.minSamples) || has(self.until))",
-                "a gate keeps the weight of the step before it; put duration, minSamples or until there",
-            ),
-            Rule(
-                "!has(self.weight) || has(self.duration) || has(self.minSamples) || has(self.until)",
-                "nothing ends this step; give it a duration, minSamples or until: Evidence",
-            ),
-            Rule(
-                "!has(self.until) || has(self.timeout)",
-                "until: Evidence needs a timeout, the longest stay, such as 6h",
-                ".timeout",
-            ),
-            Rule(
-                "!has(self.timeout) || has(self.until) || has(self.minSamples)",
-                "timeout bounds until or minSamples, and this step has neither; use duration",
-                ".timeout",
-            ),
-        )
-    )
-
-    weight: Weight | None = Field(
-        default=None, description='The candidate\'s share of units: 5 is 5 %, "0.5%" half a per cent.'
-    )
-    gate: StepGate | None = Field(
-        default=None, description="Instead of a weight: what must pass before the next step."
-    )
-    duration: Duration | None = Field(
-        default=None,
-        description="How long to stay (30m, 1h30m), from the moment the pods have loaded the weight.",
-    )
-    min_samples: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000_000,
-        description="Stay until the candidate has answered so many requests.",
-    )
-    until: Until | None = Field(
-        default=None, description="Evidence: stay until the candidate is shown non-inferior, at most timeout."
-    )
-    timeout: Duration | None = Field(
-        default=None,
-        description="The longest stay with until or minSamples; then analysis.onInconclusive says what happens.",
-    )
-
-
-# A malformed weight counts as 100 here: the pattern has refused it already, with a better message.
-_PER_CENT = (
-    "type(s.weight) == int ? double(s.weight) : "
-    "(s.weight.matches('^[0-9]+([.][0-9]+)?%$') ? double(s.weight.replace('%', '')) : 100.0)"
-)
-_ASCENDING = f"self.map(s, has(s.weight), {_PER_CENT}).isSorted()"
-
-
-class Schedule(ApiModel):
-    """When weights may rise, by the clocks on the wall. Harm rolls back at any time."""
-
-    time_zone: Annotated[str, StringConstraints(pattern=ZONE_PATTERN, max_length=64)] = Field(
-        description="A time zone of the IANA database: Europe/Zurich, America/New_York, UTC."
-    )
-    windows: list[Annotated[str, StringConstraints(pattern=WINDOW_PATTERN, max_length=64)]] = Field(
-        min_length=1,
-        max_length=16,
-        description=(
-            'When weights may rise: "Mon-Fri 09:00-17:00", "Sat,Sun 10:00-14:00", or over midnight '
-            '"Mon-Thu 22:00-06:00" (the days are those it begins on).'
-        ),
-    )
-
-
-class Canary(ApiModel):
-    """Step the candidate's weight up; go on, hold or roll back on the evidence."""
-
-    steps: list[CanaryStep] = Field(
-        min_length=1,
-        max_length=64,
-        description="The steps, in order. Weights may stay equal from step to step, but not fall.",
-        json_schema_extra=rules(Rule(_ASCENDING, "weights must not fall from one step to the next")),
-    )
-    schedule: Schedule | None = Field(
-        default=None,
-        description="Weights rise only in these windows, promotion included; rolled back is at any time.",
-    )
-
-
 class Immediate(ApiModel):
     """Replace the prompt at once, without a comparison."""
 
@@ -270,8 +170,9 @@ class Strategy(ApiModel):
             exactly_one(
                 present("canary"),
                 present("abTest"),
+                present("shadow"),
                 present("immediate"),
-                message="name exactly one strategy: canary, abTest or immediate",
+                message="name exactly one strategy: canary, abTest, shadow or immediate",
             )
         )
     )
@@ -280,7 +181,19 @@ class Strategy(ApiModel):
     ab_test: AbTest | None = Field(
         default=None, description="Compare several prompts at fixed weights and find the best."
     )
+    shadow: Shadow | None = Field(
+        default=None, description="Let the candidate answer beside stable, unseen, and compare in pairs."
+    )
     immediate: Immediate | None = Field(default=None, description="Replace at once, without a comparison.")
+
+    @property
+    def stepped(self) -> tuple[Canary, str] | None:
+        """The canary, also one that follows a shadow, and its field's path; None where no weight is stepped up."""
+        if self.canary is not None:
+            return self.canary, "spec.strategy.canary"
+        if self.shadow is not None and self.shadow.then is not None:
+            return self.shadow.then.canary, "spec.strategy.shadow.then.canary"
+        return None
 
 
 class OnInconclusive(StrEnum):

@@ -92,6 +92,15 @@ class Acknowledged(Remembered):
     at: Moment | None = Field(default=None, description="When the quorum had loaded it; unset until then.")
 
 
+class ShadowRun(Remembered):
+    """What runs beside stable, unseen."""
+
+    revision: Word = Field(description="The revision's short hash.")
+    sample: int = Field(description="Its share of requests in 1/10,000.")
+    max_concurrent: int = Field(description="Runs at the same time in each process.")
+    usd_per_hour: Word = Field(description="Dollars an hour in each pod.")
+
+
 class Delivered(Remembered):
     """What pods are told to serve. The ConfigMap is a pure function of this."""
 
@@ -100,6 +109,7 @@ class Delivered(Remembered):
     salt: Word = Field(description="Mixed into the assignment; new for each candidate.")
     arms: Some[Arm] = Field(description="What is served, candidate first, stable last.")
     pins: Many[Pin] = Field(default_factory=list, description="Revisions that only pinned conversations get.")
+    shadow: ShadowRun | None = Field(default=None, description="What runs beside stable, unseen.")
     changed_at: Moment = Field(description="When this was decided.")
     written_at: Moment | None = Field(default=None, description="When the ConfigMap was written.")
     acknowledged: Acknowledged = Field(default_factory=Acknowledged, description="Which pods have loaded it.")

@@ -46,6 +46,7 @@ def describe(planned: Planned, evidence: Evidence, reading: Reading) -> Comparis
         trial=reading.sampling.trial,
         arm=reading.sampling.arm,
         against=reading.sampling.against,
+        shadow=reading.sampling.shadow,
         verdict=said.verdict,
         through=reading.through,
         read_at=reading.read_at,

@@ -37,6 +37,7 @@ class Parsed:
         wanted: the sealed prompt; None if `problems` say why there is none, or if it has to be looked up.
         arms: the sealed prompts that the strategy itself names, by arm.
         planned: what to compare; None if `problems` say why not.
+        shadowed: what to compare while the candidate runs in the shadow.
         problems: what is wrong, by field path.
         reference: where the prompt has to be looked up; None if it is written inline.
         source, unresolved: what became of looking it up; see Observations.
@@ -48,10 +49,15 @@ class Parsed:
     wanted: Revision | None = None
     arms: Mapping[str, Revision] = field(default_factory=dict)
     planned: Planned | None = None
+    shadowed: Planned | None = None
     problems: tuple[Problem, ...] = ()
     reference: Reference | None = None
     source: SourceSeen | None = None
     unresolved: str = ""
+
+    def planned_for(self, *, shadow: bool) -> Planned | None:
+        """What to compare now."""
+        return self.shadowed if shadow else self.planned
 
     @property
     def revisions(self) -> tuple[Revision, ...]:
@@ -68,6 +74,7 @@ def parse(seen: RolloutObject, known: Known) -> Parsed:
     inline = spec.prompt.inline is not None
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
     planned = plan_of(spec.analysis, strategy.rivals)
+    shadowed = plan_of(spec.analysis, strategy.rivals, shadow=True)
     arms = {name: sealed_inline(rollout, each, path) for name, (path, each) in strategy.prompts.items()}
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
     problems += _alike(strategy, {"spec.prompt": prompt, **arms})
@@ -89,6 +96,7 @@ def parse(seen: RolloutObject, known: Known) -> Parsed:
         prompt.revision,
         {name: arm.revision for name, arm in arms.items() if arm.revision},
         planned if isinstance(planned, Planned) else None,
+        shadowed if isinstance(shadowed, Planned) else None,
         tuple(problems),
         _reference(seen.key.namespace, spec, known),
     )

@@ -246,9 +246,10 @@ class Reconciler:
         key, spec = entry.seen.key, parsed.spec
         if spec and decision.gates is not None:
             self.gates.follow(key, runs_of(entry, spec, children, decision))
-        if decision.sampling and spec and parsed.planned:
+        planned = parsed.planned_for(shadow=any(each.shadow for each in decision.sampling))
+        if decision.sampling and spec and planned:
             followed = [Followed(each, checkpoint_of(decision.status, each)) for each in decision.sampling]
-            self.sampler.follow(key, spec.analysis.source, followed, parsed.planned)
+            self.sampler.follow(key, spec.analysis.source, followed, planned)
         elif decision.status.candidate is None:
             self.sampler.leave(key)
         if not decision.awaiting_pods:

@@ -216,11 +216,12 @@ class Sampler:
 
 
 def _same_pair(one: Sampling, other: Sampling) -> bool:
-    return (one.trial, one.candidate, one.stable, one.interval) == (
+    return (one.trial, one.candidate, one.stable, one.interval, one.shadow) == (
         other.trial,
         other.candidate,
         other.stable,
         other.interval,
+        other.shadow,
     )
 
 

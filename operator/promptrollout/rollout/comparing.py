@@ -8,7 +8,7 @@ from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import format_duration
 from promptrollout.api.status import AnalysisStatus, ArmAnalysis, ComparisonStatus, RolloutStatus
 from promptrollout.rollout.decision import Sampling
-from promptrollout.rollout.delivering import candidate_weight
+from promptrollout.rollout.delivering import on_trial
 from promptrollout.rollout.observations import STABLE, Comparison
 from promptrollout.rollout.turn import Turn, challengers
 
@@ -131,7 +131,7 @@ def reading_behind(turn: Turn) -> str:
     spec = turn.spec
     if turn.strategy is None or not turn.strategy.compares:
         return ""
-    if spec is None or not spec.analysis.metrics or candidate_weight(turn.status.delivered) == 0:
+    if spec is None or not spec.analysis.metrics or not on_trial(turn.status.delivered):
         return ""
     limit = 2 * turn.span(spec.analysis.interval) + READING_SLACK
     through = _read_through(turn)

@@ -6,7 +6,7 @@ from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import WHOLE
 from promptrollout.api.status import ArmAnalysis, Challenger, RolloutStatus
 from promptrollout.rollout.decision import Sampling
-from promptrollout.rollout.delivering import acknowledged_at, candidate_weight
+from promptrollout.rollout.delivering import acknowledged_at, on_trial
 from promptrollout.rollout.observations import STABLE, Comparison
 from promptrollout.rollout.strategies import ArmView
 from promptrollout.rollout.turn import Turn, challengers
@@ -23,7 +23,7 @@ def samplings(turn: Turn) -> tuple[Sampling, ...]:
     delivered = turn.status.delivered
     if candidate is None or stable is None or spec is None or delivered is None:
         return ()
-    if candidate_weight(delivered) == 0 or not spec.analysis.metrics:
+    if not on_trial(delivered) or not spec.analysis.metrics:
         return ()
     served: dict[str, int] = {}
     for arm in delivered.arms:
@@ -41,6 +41,7 @@ def samplings(turn: Turn) -> tuple[Sampling, ...]:
             warm_up=turn.span(spec.analysis.warm_up),
             arm=arm,
             against=against,
+            shadow=delivered.shadow is not None,
         )
         for arm, against in _pairs(turn)
     )

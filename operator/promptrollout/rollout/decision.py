@@ -29,6 +29,7 @@ class Sampling:
         weight: the candidate's share of what both get, in 1/10,000.
         arm: the candidate's arm.
         against: the other one's arm.
+        shadow: whether the candidate answers beside stable, to the same requests.
     """
 
     trial: tuple[str, int]
@@ -41,6 +42,7 @@ class Sampling:
     warm_up: timedelta
     arm: str = CANDIDATE
     against: str = STABLE
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from promptrollout.api.quantities import WHOLE, parse_weight
 from promptrollout.api.spec import Acknowledge, AcknowledgeMode
-from promptrollout.api.status import Acknowledged, Arm, Candidate, Delivered, Pin
+from promptrollout.api.status import Acknowledged, Arm, Candidate, Delivered, Pin, ShadowRun
 from promptrollout.rollout.observations import STABLE
 from promptrollout.rollout.turn import Turn, challengers, to_milliseconds
 
@@ -37,15 +37,21 @@ def arms_of(
     return [*arms, Arm(name=STABLE, revision=stable, weight=WHOLE - sum(arm.weight for arm in arms))]
 
 
-def serve(turn: Turn, arms: list[Arm], salt: str | None = None, pins: Sequence[Pin] = ()) -> None:
+def serve(
+    turn: Turn,
+    arms: list[Arm],
+    salt: str | None = None,
+    pins: Sequence[Pin] = (),
+    shadow: ShadowRun | None = None,
+) -> None:
     """Tell pods to serve these arms; nothing changes if they are told so already."""
     old, before = turn.status.delivered, turn.before
     salt = salt if salt is not None else (old.salt if old else "")
     for same in (old, before):
-        if same and (same.arms, same.salt, same.pins) == (arms, salt, list(pins)):
+        if same and (same.arms, same.salt, same.pins, same.shadow) == (arms, salt, list(pins), shadow):
             turn.set(delivered=same)
             return
-    reweighted = before is None or before.arms != arms
+    reweighted = before is None or (before.arms, before.shadow) != (arms, shadow)
     turn.set(
         delivered=Delivered(
             # Above what the ConfigMap says too: pods would take an old number for one that they have loaded.
@@ -55,6 +61,7 @@ def serve(turn: Turn, arms: list[Arm], salt: str | None = None, pins: Sequence[P
             salt=salt,
             arms=arms,
             pins=list(pins),
+            shadow=shadow,
             changed_at=turn.now,
         )
     )
@@ -82,6 +89,11 @@ def candidate_weight(delivered: Delivered | None) -> int:
         return 0
     stable = delivered.arms[-1].revision
     return sum(arm.weight for arm in delivered.arms if arm.revision != stable)
+
+
+def on_trial(delivered: Delivered | None) -> bool:
+    """Whether anything on trial answers at all, seen by users or in the shadow."""
+    return delivered is not None and (delivered.shadow is not None or candidate_weight(delivered) > 0)
 
 
 def acknowledged_at(turn: Turn) -> datetime | None:

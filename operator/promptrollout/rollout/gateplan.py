@@ -80,7 +80,9 @@ def step_gate(gate: StepGate, step: int) -> Asked:
 def all_gates(spec: RolloutSpec) -> Iterator[Asked]:
     """Every gate of the spec."""
     yield from (Asked(gate.name, gate.when.value, gate) for gate in spec.gates)
-    for number, step in enumerate(spec.strategy.canary.steps if spec.strategy.canary else (), 1):
+    canary, _ = spec.strategy.stepped or (None, "")
+    # A shadow is a step of its own before those of its canary.
+    for number, step in enumerate(canary.steps if canary else (), 2 if spec.strategy.shadow else 1):
         if step.gate is not None:
             yield step_gate(step.gate, number)
 

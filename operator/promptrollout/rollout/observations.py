@@ -98,6 +98,7 @@ class Comparison:
         unreadable: why some metric cannot be read, as a phrase; empty if all can.
         mismatch: how the sample ratio differs from the weights, as a sentence; empty if it does not.
         nothing_matched: which selector matched nothing, as a sentence.
+        shadow: whether the candidate answered beside stable, unseen.
         ledger: the windows that it rests on, to be kept when something is decided.
     """
 
@@ -117,6 +118,7 @@ class Comparison:
     arm: str = CANDIDATE
     against: str = STABLE
     better: Better | None = None
+    shadow: bool = False
     ledger: Ledger | None = field(default=None, compare=False, repr=False)
 
 

@@ -2,8 +2,8 @@
 
 from promptrollout.api.base import to_rfc3339
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.api.status import RolloutStatus
-from promptrollout.delivery import ArmWeight, Payload, PinnedRevision
+from promptrollout.api.status import RolloutStatus, ShadowRun
+from promptrollout.delivery import ArmWeight, Payload, PinnedRevision, Shadow
 
 
 def config_map_name(name: str, spec: RolloutSpec) -> str:
@@ -23,5 +23,10 @@ def payload_of(key: str, spec: RolloutSpec, status: RolloutStatus) -> Payload | 
         unit=spec.assignment.unit,
         salt=delivered.salt,
         arms=tuple(ArmWeight(arm.name, arm.revision, arm.weight) for arm in delivered.arms),
+        shadow=_shadow(delivered.shadow) if delivered.shadow else None,
         pinned=tuple(PinnedRevision(pin.revision, to_rfc3339(pin.until)) for pin in delivered.pins),
     )
+
+
+def _shadow(run: ShadowRun) -> Shadow:
+    return Shadow(run.revision, run.sample, run.max_concurrent, run.usd_per_hour)

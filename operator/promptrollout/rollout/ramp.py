@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptrollout.analysis import Crossing, RampStep
+from promptrollout.api.canary import CanaryStep
 from promptrollout.api.quantities import WHOLE, parse_duration, parse_weight
-from promptrollout.api.spec import CanaryStep, OnInconclusive, RolloutSpec
+from promptrollout.api.spec import OnInconclusive, RolloutSpec
 
 
 @dataclass(frozen=True, slots=True)

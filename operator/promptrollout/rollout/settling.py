@@ -40,4 +40,4 @@ def end_drain(turn: Turn) -> None:
     for pin in live:
         turn.wake(pin.until)
     if len(live) < len(delivered.pins):
-        serve(turn, delivered.arms, pins=live)
+        serve(turn, delivered.arms, pins=live, shadow=delivered.shadow)

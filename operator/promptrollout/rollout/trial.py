@@ -1,11 +1,12 @@
 """A candidate on trial: roll back on harm, hold while blind, otherwise do what the strategy says."""
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import OnInconclusive
-from promptrollout.api.status import Progress
+from promptrollout.api.status import Progress, ShadowRun
 from promptrollout.rollout.comparing import (
     metrics_problem,
     reading_behind,
@@ -124,19 +125,33 @@ def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
         return
     progress = Progress(strategy=strategy.name, step=to.step, steps=strategy.steps, plan=strategy.digest())
     turn.set(candidate=candidate.but(progress=progress))
+    mirror = to.mirror if isinstance(to, Advance) else None
+    if mirror is None and turn.status.delivered and turn.status.delivered.shadow:
+        turn.set(analysis=None)  # what nobody has seen says nothing of what users make of it
     refresh_checkpoints(turn)
     pins = turn.status.delivered.pins if turn.status.delivered else ()
-    serve(turn, arms_of(stable.revision, candidate, to.weights), pins=pins)
+    shadow = ShadowRun(revision=candidate.revision, **asdict(mirror)) if mirror else None
+    serve(turn, arms_of(stable.revision, candidate, to.weights), pins=pins, shadow=shadow)
     if acknowledged_at(turn) is not None and (served := turn.status.candidate):
         # The weight has not changed, so its loading is long ago: this step's time begins now.
         turn.set(candidate=served.but(progress=served.progress.but(since=turn.now)))
         turn.wake(turn.now)
     step, weights = f"step {to.step}/{strategy.steps}", _weights(to)
-    turn.wait(f"{step} at {format_weight(sum(to.weights.values()))}: waiting for the pods to load it")
+    turn.wait(f"{step} {_at(turn)}: waiting for the pods to load it")
     turn.note("StepStarted", f"{step}: {weights}")
 
 
+def _at(turn: Turn) -> str:
+    delivered = turn.status.delivered
+    shadow = delivered.shadow if delivered else None
+    if shadow:
+        return f"in the shadow of {format_weight(shadow.sample)}"
+    return f"at {format_weight(candidate_weight(delivered))}"
+
+
 def _weights(to: Advance | Split) -> str:
+    if isinstance(to, Advance) and to.mirror:
+        return f"candidate in the shadow of {format_weight(to.mirror.sample)} of requests"
     return ", ".join(f"{name} at {format_weight(weight)}" for name, weight in to.weights.items())
 
 
@@ -147,7 +162,8 @@ def _apply(turn: Turn, strategy: Strategy, move: Move) -> None:
     if turn.status.pause and turn.status.pause.reason in REJUDGED and not isinstance(move, Ask):
         unpause(turn)
     # A step is never taken on what is known of the past only: first the windows since, then the step.
-    if isinstance(move, Advance | Split | Finish) and _must_wait(turn, strategy):
+    unseen = isinstance(move, Advance) and move.mirror is not None
+    if isinstance(move, Advance | Split | Finish) and not unseen and _must_wait(turn, strategy):
         return
     if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
@@ -306,5 +322,4 @@ def _where(turn: Turn) -> str:
     candidate = turn.status.candidate
     if candidate is None:
         return ""
-    weight = format_weight(candidate_weight(turn.status.delivered))
-    return f"step {candidate.progress.step}/{candidate.progress.steps} at {weight}"
+    return f"step {candidate.progress.step}/{candidate.progress.steps} {_at(turn)}"

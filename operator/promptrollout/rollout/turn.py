@@ -51,19 +51,22 @@ class Turn:
         """What the analysis says of the trial that is on now, of each pair that is compared.
 
         Its word on another candidate is no news, nor is one on the same candidate's earlier trial: the prompt may
-        have gone back to stable and come again in between. Nor is one on an arm that was dropped.
+        have gone back to stable and come again in between. Nor is one on an arm that was dropped,
+        nor one on the shadow once users see the candidate.
         """
         candidate = self.status.candidate
         if candidate is None:
             return ()
         trial = (candidate.revision, candidate.attempt)
         names = {arm.name for arm in challengers(candidate) if not arm.dropped}
+        in_shadow = bool(self.status.delivered and self.status.delivered.shadow)
         return tuple(
             replace(said, through=to_milliseconds(said.through), read_at=to_milliseconds(said.read_at))
             for said in self.seen.comparisons
             if said.trial == trial
             and said.arm in names
             and said.against in {*names, STABLE}
+            and said.shadow == in_shadow
             and to_milliseconds(said.read_at) >= candidate.started_at
         )
 

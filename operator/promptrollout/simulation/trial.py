@@ -73,9 +73,8 @@ class Trial:
         self._comparison: Comparison | None = None
         self._through = self._ratio_at = 0.0
         self._mismatch = False
-        self._counts_samples = any(
-            s.min_samples for s in (spec.strategy.canary.steps if spec.strategy.canary else ())
-        )
+        canary, _ = spec.strategy.stepped or (None, "")
+        self._counts_samples = any(step.min_samples for step in (canary.steps if canary else ()))
         #: what is served: the candidate's weight (1/10,000), its exposure, and since when
         self.weight, self.exposure, self.loaded_at = 0, 0, 0.0
         self.candidate_requests = self.bad_requests = 0.0

@@ -27,13 +27,16 @@ from promptrollout.analysis.plan import (
     SUM_MARGIN,
     MetricKind,
 )
-from promptrollout.api.metrics import Metric, MetricRole
+from promptrollout.api.metrics import SCORE_PRESET, Metric, MetricRole
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_decimal, parse_duration
 from promptrollout.api.spec import Analysis
 from promptrollout.sources.presets import COVERAGE, PRESETS, Preset
 from promptrollout.sources.protocol import EventSelectors, MetricQuery
 from promptrollout.sources.selector import check_selector
+
+#: What a score is compared by in a shadow.
+_PAIRED = "sdk/shadow-score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,13 @@ class Planned:
     contests: frozenset[str] = frozenset()
 
 
-def plan_of(analysis: Analysis, rivals: int = 0) -> Planned | tuple[Problem, ...]:
+def plan_of(analysis: Analysis, rivals: int = 0, *, shadow: bool = False) -> Planned | tuple[Problem, ...]:
     """The plan and the queries of a spec's analysis, or what is wrong with it, by field path.
 
     With `rivals`, so many challengers compete to be better than stable: each Required metric is also compared without
     a margin, and promotion needs 1 / (alpha / rivals), Bonferroni's correction for picking one of them. Within one
-    challenger all must pass (intersection-union), so nothing else is corrected.
+    challenger all must pass (intersection-union), so nothing else is corrected. In a `shadow` both answer the same
+    request, so scores are compared in pairs.
     """
     problems: list[Problem] = []
     plans: list[MetricPlan] = []
@@ -64,9 +68,10 @@ def plan_of(analysis: Analysis, rivals: int = 0) -> Planned | tuple[Problem, ...
         if found:
             problems += found
             continue
+        asked = _in_pairs(metric) if shadow else metric
         try:
-            plans.append(_plan(metric, analysis))
-            queries.append(_query(metric, plans[-1]))
+            plans.append(_plan(asked, analysis))
+            queries.append(_query(asked, plans[-1]))
         except ValueError as error:
             problems.append(Problem(path, str(error), "correct the margin"))
     if problems:
@@ -88,6 +93,10 @@ def plan_of(analysis: Analysis, rivals: int = 0) -> Planned | tuple[Problem, ...
         return (Problem("spec.analysis", str(error), 'write a confidence such as "0.95" and unique names'),)
     again = tuple(replace(q, name=contests[q.name].name) for q in queries if q.name in contests)
     return Planned(plan, (*queries, *again), frozenset(metric.name for metric in contests.values()))
+
+
+def _in_pairs(metric: Metric) -> Metric:
+    return metric.model_copy(update={"preset": _PAIRED}) if metric.preset == SCORE_PRESET else metric
 
 
 def _contest(metric: MetricPlan) -> MetricPlan:

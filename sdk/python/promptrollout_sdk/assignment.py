@@ -29,7 +29,17 @@ class Assignment:
     a pin decided. What it hands out are copies.
     """
 
-    __slots__ = ("_cluster", "_pin", "_shadow", "render_failed", "rollout", "served", "unit", "unit_given")
+    __slots__ = (
+        "_cluster",
+        "_pin",
+        "_scored",
+        "_shadow",
+        "render_failed",
+        "rollout",
+        "served",
+        "unit",
+        "unit_given",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class Assignment:
         self._pin = pin
         self._cluster = -1
         self._shadow: tuple[Pair, bool] | None = None
+        self._scored: tuple[tuple[str, float], ...] = ()
         self.render_failed = False
 
     # What to send -----------------------------------------------------------------------------------------------
@@ -164,13 +175,15 @@ class Assignment:
         if counted and self._shadow:
             pair, in_shadow = self._shadow
             pair.score(name, float(value), candidate=in_shadow)
+        elif counted:
+            self._scored = (*self._scored, (name, float(value)))
 
     def shadow(self, fn: Run) -> bool:
         """Run the candidate beside this answer, after it was given; True if it was started.
 
         `fn(candidate, shadow=True)` runs in a thread, or as a task when it is a coroutine function. Only while the
         payload asks for a shadow, for its share of requests, within its budget; otherwise dropped. Scores of both
-        (`a.score`, `candidate.score`) are compared in pairs.
+        (`a.score`, before or after this, and `candidate.score`) are compared in pairs.
         """
         return self.rollout.start_shadow(self, fn)
 
@@ -185,8 +198,10 @@ class Assignment:
         return self._shadow is not None
 
     def join(self, pair: Pair, *, in_shadow: bool) -> None:
-        """Make it one side of a shadow run."""
+        """Make it one side of a shadow run; scores that it had before count in the pair too."""
         self._shadow = (pair, in_shadow)
+        for name, value in self._scored:
+            pair.score(name, value, candidate=in_shadow)
 
     @property
     def _before(self) -> tuple[str, ...]:

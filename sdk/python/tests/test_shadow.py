@@ -52,6 +52,18 @@ def test_the_candidate_runs_beside_and_scores_are_compared_in_pairs(shadowing, v
     assert value("cluster_requests_total", arm="stable", cluster=str(a.cluster)) == 0
 
 
+def test_a_score_before_the_shadow_run_is_in_the_pair_too(shadowing, value):
+    a = shadowing().assign("u")
+    a.score("helpfulness", 0.75)
+
+    def run(candidate, /, *, shadow):
+        candidate.score("helpfulness", 0.5)
+
+    assert a.shadow(run)
+    join()
+    assert value("shadow_difference_count", revision=NEW.short, score="helpfulness") == 1
+
+
 def test_without_a_shadow_in_the_payload_nothing_runs(rollout):
     assert not rollout.assign("u").shadow(lambda candidate, *, shadow: pytest.fail("ran"))
 

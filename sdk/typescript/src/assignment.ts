@@ -16,6 +16,7 @@ export class Assignment {
   /** @internal */ inShadow = false;
   /** @internal */ pair: Pair | undefined;
   #cluster = -1;
+  readonly #scored: [string, number][] = [];
 
   /** @internal */
   constructor(
@@ -167,17 +168,25 @@ export class Assignment {
   /** A judgement of this answer, from 0 (worst) to 1 (best). */
   score(name: string, value: number): void {
     const counted = this.rollout.countScore(this.served.series.key, this.cluster, name, value);
-    if (counted) this.pair?.score(name, value, this.inShadow);
+    if (counted && this.pair) this.pair.score(name, value, this.inShadow);
+    else if (counted) this.#scored.push([name, value]);
   }
 
   /**
    * Run the candidate beside this answer, after it was given; true if it is to run.
    *
    * Only while the payload asks for a shadow, for its share of requests, within its budget; otherwise dropped. Scores of
-   * both (`a.score`, `candidate.score`) are compared in pairs.
+   * both (`a.score`, before or after this, and `candidate.score`) are compared in pairs.
    */
   shadow(fn: Run): boolean {
     return this.rollout.startShadow(this, fn);
+  }
+
+  /** @internal Make it one side of a shadow run; scores that it had before count in the pair too. */
+  join(pair: Pair, inShadow: boolean): void {
+    this.pair = pair;
+    this.inShadow = inShadow;
+    for (const [name, value] of this.#scored) pair.score(name, value, inShadow);
   }
 
   /** @internal Count a request and its events for its unit and cluster (statistics-correlated). */

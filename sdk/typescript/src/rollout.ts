@@ -238,8 +238,9 @@ export class PromptRollout {
     const rules = serving?.payload.shadow;
     if (!serving || !rules || beside.pair) return false;
     const candidate = new Assignment(this, serving.shadowed(rules), beside.unit, beside.unitGiven);
-    candidate.pair = beside.pair = new Pair(this.#metrics, this.name, rules.revision);
-    candidate.inShadow = true;
+    const pair = new Pair(this.#metrics, this.name, rules.revision);
+    beside.join(pair, false);
+    candidate.join(pair, true);
     return this.shadows.start(rules, this.name, fn, candidate);
   }
 

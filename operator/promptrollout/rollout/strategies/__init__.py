@@ -20,6 +20,7 @@ from promptrollout.rollout.strategies.base import (
 )
 from promptrollout.rollout.strategies.canary import CanaryStrategy
 from promptrollout.rollout.strategies.immediate import ImmediateStrategy
+from promptrollout.rollout.strategies.shadow import ShadowStrategy
 
 __all__ = [
     "Advance",
@@ -46,6 +47,10 @@ def _ab_test(spec: StrategySpec) -> Strategy | None:
     return AbTestStrategy(spec.ab_test) if spec.ab_test else None
 
 
+def _shadow(spec: StrategySpec) -> Strategy | None:
+    return ShadowStrategy(spec.shadow) if spec.shadow else None
+
+
 def _immediate(spec: StrategySpec) -> Strategy | None:
     return ImmediateStrategy() if spec.immediate is not None else None
 
@@ -53,6 +58,7 @@ def _immediate(spec: StrategySpec) -> Strategy | None:
 _STRATEGIES: Mapping[str, Callable[[StrategySpec], Strategy | None]] = {
     "canary": _canary,
     "abTest": _ab_test,
+    "shadow": _shadow,
     "immediate": _immediate,
 }
 

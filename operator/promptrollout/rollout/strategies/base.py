@@ -83,11 +83,21 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """Run the candidate beside stable, unseen: for this share of requests (1/10,000), within each pod's budget."""
+
+    sample: int
+    max_concurrent: int
+    usd_per_hour: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
-    """Go to this step (from 1) and give the candidate this weight (1/10,000)."""
+    """Go to this step (from 1) and give the candidate this weight (1/10,000), or let it run in the shadow."""
 
     step: int
     weight: int
+    mirror: Mirror | None = None
 
     @property
     def weights(self) -> Mapping[str, int]:

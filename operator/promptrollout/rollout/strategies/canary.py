@@ -7,24 +7,25 @@ from datetime import datetime, timedelta
 
 from promptrollout.analysis import Verdict
 from promptrollout.api.calendar import Calendar
+from promptrollout.api.canary import Canary, CanaryStep
 from promptrollout.api.gates import StepGate
 from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
-from promptrollout.api.spec import Canary, CanaryStep
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryStrategy(OneCandidate):
-    """`spec.strategy.canary`."""
+    """`spec.strategy.canary`; also as a part of another strategy, which has so many steps `before` its own."""
 
     spec: Canary
     name: str = "canary"
     compares: bool = True
+    before: int = 0
 
     @property
     def steps(self) -> int:
         """How many steps there are."""
-        return len(self.spec.steps)
+        return self.before + len(self.spec.steps)
 
     def digest(self) -> str:
         """A digest of all that the steps say."""
@@ -37,12 +38,12 @@ class CanaryStrategy(OneCandidate):
         A weight between two steps is served out under the rules of the lower one (below the first, of the
         first), so that the edit itself raises nothing.
         """
-        weights = self._weights()
-        if (step, weight) == (0, 0) or (0 < step <= len(weights) and weights[step - 1] == weight):
+        weights, own = self._weights(), step - self.before
+        if (step, weight) == (0, 0) or (0 < own <= len(weights) and weights[own - 1] == weight):
             return step
         if weight in weights:
-            return weights.index(weight) + 1
-        return sum(1 for each in weights if each < weight)
+            return self.before + weights.index(weight) + 1
+        return self.before + sum(1 for each in weights if each < weight)
 
     @property
     def _calendar(self) -> Calendar | None:
@@ -65,13 +66,13 @@ class CanaryStrategy(OneCandidate):
 
     def gate(self, step: int) -> StepGate | None:
         """The gate that this step is, if it is one."""
-        return self.spec.steps[step - 1].gate if 0 < step <= self.steps else None
+        return self.spec.steps[step - self.before - 1].gate if self.before < step <= self.steps else None
 
     def next(self, view: View) -> Move:
         """Stay until the step's conditions hold; then the next step, or the end."""
-        if view.step == 0 and view.weight == 0:
-            return self._to(1)
-        step = self.spec.steps[max(view.step, 1) - 1]
+        if view.step <= self.before and view.weight == 0:
+            return self._to(self.before + 1)
+        step = self.spec.steps[max(view.step - self.before, 1) - 1]
         missing, left = _missing(step, view)
         overdue = step.timeout is not None and view.elapsed >= parse_duration(step.timeout)
         if missing and not overdue:
@@ -97,7 +98,7 @@ class CanaryStrategy(OneCandidate):
         return Finish("Command", "promoted by command from the last step")
 
     def _to(self, step: int) -> Advance:
-        return Advance(step, self._weights()[step - 1])
+        return Advance(step, self._weights()[step - self.before - 1])
 
     def _weights(self) -> list[int]:
         """Each step's weight; a gate keeps that of the step before it."""
