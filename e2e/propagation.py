@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import time
@@ -94,6 +95,8 @@ def main() -> int:
     parser.add_argument("--mount-changes", type=int, default=4, help="with Mount: up to 90 s each")
     parser.add_argument("--output", type=Path, help="write the JSON here, too")
     arguments = parser.parse_args()
+    # An end from outside must leave no pods behind: it unwinds the stack as any other error does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = Options(application=Application(namespace="first", replicas=1), traffic=None)
     results = {}
     with RealStack(options, say=lambda line: print(line, file=sys.stderr)) as stack:
