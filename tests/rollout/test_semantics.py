@@ -149,6 +149,14 @@ def test_inconclusive_evidence_is_never_promoted_silently(at_step):
     assert told.served == {B: 10_000}
 
 
+def test_a_promotion_is_told_once_in_the_history(at_step):
+    told = at_step(3).evidence(Verdict.NonInferior).after("1h")
+    assert [(each.revision, each.outcome) for each in told.status.history] == [
+        (B, "Promoted"),
+        (A, "Promoted"),
+    ]
+
+
 def test_on_inconclusive_promote_goes_on_and_says_so(at_step):
     told = at_step(3, analysis={"onInconclusive": "Promote"}).evidence().after("1h")
     assert told.served == {B: 10_000}

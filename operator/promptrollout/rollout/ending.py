@@ -17,7 +17,7 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
     winner = next((each for each in in_trial(turn.status) if each.name == arm), None)
     if candidate is None or stable is None or winner is None:
         return
-    remember(turn, [each for each in in_trial(turn.status) if each is not winner], Outcome.SUPERSEDED, reason)
+    remember(turn, [each for each in in_trial(turn.status) if each.name != arm], Outcome.SUPERSEDED, reason)
     remember(turn, [winner], Outcome.PROMOTED, reason)
     forget_checkpoints(turn)
     conclusion = Conclusion(
