@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 
 NPM := sdk/typescript
 
-.PHONY: mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-sdk bench-engine bench-decisions bench-correlated clean typescript
+.PHONY: properties mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-sdk bench-engine bench-decisions bench-correlated clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -78,15 +78,20 @@ types: env  ## mypy --strict
 contracts: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports
 
-generate: env  ## write the generated files (CRDs, Argo CD's scripts)
+generate: env  ## write the generated files (CRDs, the diagram of states, Argo CD's scripts)
 	@$(BIN)/python -m promptrollout.api.crd --write
+	@$(BIN)/python -m promptrollout.rollout.diagram --write
 	@$(BIN)/python gitops/argocd/generate.py --write
 
 check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python -m promptrollout.api.crd --check
+	@$(BIN)/python -m promptrollout.rollout.diagram --check
 	@$(BIN)/python gitops/argocd/generate.py --check
 	@$(BIN)/python -m benchmarks.decisions --check
 	@$(BIN)/python -m benchmarks.correlated --check
+
+properties: env  ## thousands of random histories of one rollout against all that must always hold
+	@HISTORIES=3000 $(BIN)/pytest -q tests/rollout/test_properties.py -o timeout=0
 
 lock:  ## pin the newest allowed versions (needs uv)
 	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-annotate \

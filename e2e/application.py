@@ -65,6 +65,18 @@ class Application:
         ]
 
 
+def inline_prompt(system_prompt: str) -> Json:
+    """A `spec.prompt` as its author writes it, with the variables that it uses."""
+    messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "{{question}}"}]
+    inline = {
+        "messages": messages,
+        "model": {"name": "simulated", "parameters": {"temperature": "0.2"}},
+        "templateFormat": "mustache",
+        "variables": [name for name in ("shop", "question") if f"{{{{{name}}}}}" in str(messages)],
+    }
+    return {"inline": inline}
+
+
 @dataclass(frozen=True)
 class Rollout:
     """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec.
@@ -83,17 +95,6 @@ class Rollout:
     strategy: Json | None = None
 
     def manifest(self) -> Json:
-        messages = [
-            {"role": "system", "content": self.system_prompt},
-            {"role": "user", "content": "{{question}}"},
-        ]
-        used = [name for name in ("shop", "question") if f"{{{{{name}}}}}" in str(messages)]
-        inline = {
-            "messages": messages,
-            "model": {"name": "simulated", "parameters": {"temperature": "0.2"}},
-            "templateFormat": "mustache",
-            "variables": used,
-        }
         delivery: Mapping[str, object] = {
             "configMapName": self.application.config_map,
             "podSelector": {"matchLabels": {"app": self.application.app}},
@@ -104,7 +105,7 @@ class Rollout:
             "kind": "PromptRollout",
             "metadata": {"name": self.application.rollout, "namespace": self.application.namespace},
             "spec": {
-                "prompt": self.prompt or {"inline": inline},
+                "prompt": self.prompt or inline_prompt(self.system_prompt),
                 "delivery": delivery,
                 "strategy": self.strategy or {"canary": {"steps": list(self.steps)}},
                 "analysis": dict(self.analysis),

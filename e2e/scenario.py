@@ -132,8 +132,10 @@ class Given:
         self._stack.kubectl.apply(manifests, "-n", self._rollout.application.namespace)
         return self
 
-    def an_applied_rollout(self) -> Self:
+    def an_applied_rollout(self, system_prompt: str = "") -> Self:
         """Whatever becomes of it."""
+        if system_prompt:
+            self._rollout = replace(self._rollout, system_prompt=system_prompt)
         self._stack.apply_rollout(self._rollout.manifest())
         return self
 
@@ -189,6 +191,12 @@ class When:
 
     def the_steps_become(self, *steps: Json) -> Self:
         rollout = replace(self.subject.rollout, steps=steps)
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.apply_rollout(rollout.manifest())
+        return self
+
+    def the_strategy_becomes(self, **strategy: object) -> Self:
+        rollout = replace(self.subject.rollout, strategy=strategy)
         self.subject = replace(self.subject, rollout=rollout)
         self.subject.stack.apply_rollout(rollout.manifest())
         return self

@@ -1,8 +1,27 @@
 """What the author of a rollout may write, in random histories."""
 
 
-def canary(*steps):
-    return {"canary": {"steps": list(steps)}}
+INLINE = {"inline": {"text": "the history names revisions itself"}}
+#: What the arms of tests hold at first, and what an edit may put there.
+ARMS = {"terse": "eeee000000", "warm": "ffff000000", "formal": "9999000000"}
+OTHER_ARMS = ["eeee000000", "ffff000000", "9999000000", "8888000000", "7777000000"]
+
+
+def canary(*steps, **more):
+    return {"canary": {"steps": list(steps), **more}}
+
+
+def ab_test(on_winner, control, horizon="2h", **weights):
+    arms = [{"name": name, "weight": weight, "prompt": INLINE} for name, weight in weights.items()]
+    return {
+        "abTest": {
+            "arms": [{"name": "control", "weight": control}, *arms],
+            "horizon": horizon,
+            "onWinner": on_winner,
+        }
+    }
+
+
 
 
 STRATEGIES = [
@@ -25,8 +44,20 @@ STRATEGIES = [
         {"gate": {"webhook": {"name": "risk"}, "timeout": "10m", "onTimeout": "Hold"}},
         {"weight": 50, "duration": "5m"},
     ),
+    canary(
+        {"weight": 1, "duration": "10m"},
+        {"weight": 50, "duration": "10m"},
+        schedule={"timeZone": "Europe/Zurich", "windows": ["Mon-Fri 09:00-17:00"]},
+    ),
     {"immediate": {}},
+    ab_test("Promote", 50, terse=50),
+    ab_test("Hold", 50, terse=50),
+    ab_test("Hold", 50, horizon="30m", terse=50),
+    ab_test("Promote", "0.01%", terse="66.65%", warm="33.34%"),
+    ab_test("Promote", 25, terse=25, warm=25, formal=25),
+    ab_test("Hold", 25, terse=25, warm=25, formal=25),
 ]
+TESTS = STRATEGIES[-6:]
 EVALS = {"name": "evals", "job": {"templateRef": {"name": "evals"}}, "timeout": "30m"}
 GATES = [
     [],
@@ -39,6 +70,7 @@ GATES = [
 EDITS = [
     ("strategy", STRATEGIES),
     ("strategy", STRATEGIES[:2]),
+    ("strategy", TESTS),
     ("analysis", [{}, {"onInconclusive": "Promote"}, {"onInconclusive": "Rollback"}, {"metrics": []}]),
     (
         "analysis",
@@ -50,4 +82,4 @@ EDITS = [
     ("gates", GATES),
     ("revisionHistoryLimit", [10, 1]),
 ]
-PLAIN = {"prompt": {"inline": {"text": "the history names revisions itself"}}, "strategy": STRATEGIES[0]}
+PLAIN = {"prompt": INLINE, "strategy": STRATEGIES[0]}

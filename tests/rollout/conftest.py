@@ -11,6 +11,7 @@ from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
 from promptrollout.rollout import (
+    Better,
     Command,
     Comparison,
     GateAnswer,
@@ -36,6 +37,13 @@ def spec_with(**changes):
     return RolloutSpec.model_validate({**raw, **changes})
 
 
+def ab_test(on_winner, weights, horizon="14d"):
+    prompt = {"inline": {"text": "unused: the story names revisions itself"}}
+    arms = [{"name": name, "weight": weight, "prompt": prompt} for name, weight in weights.items()]
+    control = {"name": "control", "weight": 100 - sum(weights.values())}
+    return {"abTest": {"arms": [control, *arms], "horizon": horizon, "onWinner": on_winner}}
+
+
 class Story:
     """Spec, status, pods and clock of one rollout."""
 
@@ -52,6 +60,8 @@ class Story:
         self.blocked = ""
         self.command = None
         self.comparison = None
+        self.of_arms = {}
+        self.arms = {"terse": "1111000000", "warm": "2222000000", "formal": "3333000000"}
         self.kept = ()
         self.answered = {}
         self.decisions = []
@@ -80,6 +90,7 @@ class Story:
         self.now += parse_duration(span)
         if self.comparison and not self.comparison.unreadable:
             self.comparison = replace(self.comparison, through=self.now, read_at=self.now)
+        self.of_arms = {k: replace(v, through=self.now, read_at=self.now) for k, v in self.of_arms.items()}
         return self.turn()
 
     def pods_load(self, *names):
@@ -91,6 +102,20 @@ class Story:
     def evidence(self, verdict=Verdict.Inconclusive, **facts):
         fixed = {"samples": 1000, "outlook": "errors not yet shown non-inferior"}
         self.comparison = Comparison(self._trial(), verdict, self.now, self.now, **{**fixed, **facts})
+        return self.turn()
+
+    def arm_evidence(self, arm, verdict=Verdict.NonInferior, against="stable", *, better=False, **facts):
+        """What is said of one arm of several; of the others, that nothing is shown yet."""
+        for pair in self.decisions[-1].sampling:
+            key = (pair.arm, pair.against)
+            old = self.of_arms.get(key) or Comparison(
+                self._trial(), Verdict.Inconclusive, self.now, self.now, arm=pair.arm, against=pair.against
+            )
+            self.of_arms[key] = replace(old, trial=self._trial(), through=self.now, read_at=self.now)
+        said = Comparison(
+            self._trial(), verdict, self.now, self.now, arm=arm, against=against, samples=1000, **facts
+        )
+        self.of_arms[arm, against] = replace(said, better=Better(3.0 if better else 0.1, better, "20 of 40"))
         return self.turn()
 
     def evidence_of(self, revision, verdict):
@@ -132,7 +157,8 @@ class Story:
             written=written
             or ((delivered.sequence, delivered.written_at or self.now) if delivered else None),
             pods=PodsSeen(self.pods, dict(self.loaded), tuple(self.by_sub_path)),
-            comparisons=(self.comparison,) if self.comparison else (),
+            arms=dict(self.arms),
+            comparisons=(*((self.comparison,) if self.comparison else ()), *self.of_arms.values()),
             command=self.command,
             kept=self.kept,
             gates=dict(self.answered),
@@ -155,7 +181,10 @@ class Story:
 
     @property
     def served(self):
-        return {arm.revision: arm.weight for arm in self.status.delivered.arms}
+        found = {}
+        for arm in self.status.delivered.arms:
+            found[arm.revision] = found.get(arm.revision, 0) + arm.weight
+        return found
 
     @property
     def reasons(self):
@@ -197,6 +226,17 @@ def at_step():
             told.evidence(Verdict.Inconclusive).says("promote").pods_load()
         told.command = None
         return told
+
+    return make
+
+
+@pytest.fixture
+def in_test():
+    """A test of two challengers (or those named) whose weights have been loaded."""
+
+    def make(on_winner="Promote", weights=None, horizon="14d", **spec):
+        told = Story(strategy=ab_test(on_winner, weights or {"terse": 25, "warm": 25}, horizon), **spec)
+        return told.turn().pods_load().turn().pods_load().pods_load()
 
     return make
 

@@ -329,3 +329,50 @@ def test_a_promoted_revision_is_no_longer_compared(at_step):
     told = at_step(3).evidence(Verdict.NonInferior).after("1h")
     told.evidence_of(B, Verdict.Harmed)
     assert told.served == {B: 10_000}
+
+
+def test_a_revision_of_the_history_is_rolled_out_like_any_other(at_step):
+    told = at_step(3).evidence(Verdict.NonInferior).after("1h").pods_load()
+    assert A in {entry.revision for entry in told.status.history}
+    told.wants(A)
+    assert (told.phase, told.served) == ("Delivering", {A: 0, B: 10_000})
+    assert told.pods_load().served == {A: 100, B: 9_900}
+
+
+def test_an_edited_metric_keeps_trial_step_and_clock(at_step):
+    told = at_step(1).evidence().after("9m")
+    before = told.status.candidate
+    told.edits(analysis={"metrics": [{"name": "errors", "preset": "sdk/errors", "margin": "0.01"}]})
+    assert told.status.candidate == before
+    assert told.evidence().after("1m").status.step == "2/3"
+
+
+def test_a_revision_that_is_lost_leaves_the_weights_and_is_said(at_step):
+    told = at_step(2).evidence()
+    told.blocked = "the text of revision aaaa000000 is lost: restore that ConfigMap from a backup"
+    told.after("1h")
+    assert (told.phase, told.served) == ("Invalid", {B: 2_500, A: 7_500})
+    assert told.condition("Valid").status == "False"
+    assert "restore" in told.status.message
+    told.blocked = ""
+    assert told.evidence().phase == "Progressing"
+
+
+def test_a_candidate_that_is_too_big_is_invalid_with_its_sizes_and_the_old_one_stays(healthy):
+    told = healthy().wants(B)
+    told.is_invalid("spec.prompt", "old and new together are 1,200,000 bytes", "shorten the prompt")
+    assert (told.phase, told.served) == ("Invalid", {B: 0, A: 10_000})
+    assert "1,200,000 bytes" in told.status.message
+
+
+def test_a_configmap_that_went_back_in_time_is_delivered_again(at_step):
+    told = at_step(2)
+    before = told.status.delivered
+    told.once((before.sequence - 1, told.now))
+    assert told.status.delivered == before, "what is served follows the status; the shell writes it again"
+
+
+def test_metrics_that_stay_unreadable_are_told_once(at_step):
+    told = at_step(1).evidence().metrics_fail().after("5m").metrics_fail().after("15m").metrics_fail()
+    assert told.reasons.count("MetricsUnavailable") == 1
+    assert told.reasons.count("Paused") == 1

@@ -354,7 +354,9 @@ class Pause(Remembered):
     """Why a rollout stands still."""
 
     reason: Word = Field(
-        description="Command, MetricsUnavailable, Inconclusive, SampleRatioMismatch or GateTimeout."
+        description=(
+            "Command, MetricsUnavailable, Inconclusive, AwaitingDecision, SampleRatioMismatch or GateTimeout."
+        )
     )
     message: Sentence = Field(description="What it waits for, and how to go on.")
     since: Moment = Field(description="Since when.")

@@ -80,7 +80,8 @@ def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
         return
     remember(turn, [arm], Outcome.ROLLED_BACK, reason)
     arms = [each.but(dropped=reason) if each.name == arm.name else each for each in candidate.arms]
-    changed = candidate.but(arms=arms)
+    promoting = "" if candidate.promoting == arm.name else candidate.promoting
+    changed = candidate.but(arms=arms, promoting=promoting)
     turn.set(candidate=changed)
     weights = {each.name: each.weight for each in delivered.arms}
     pins = [*_running_pins(turn), *_pins(turn, [arm])]

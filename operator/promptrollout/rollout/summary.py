@@ -54,6 +54,8 @@ def _phase(turn: Turn) -> Phase:
         # Once all pods were back it is over; that drained pins go later is no second rollback.
         back = status.rollback
         over = back is not None and (back.acknowledged_at is not None or back.undelivered)
+        # Nor is a clock that was set back.
+        over = over or (turn.began.phase is Phase.DEGRADED and turn.began.rejected is not None)
         return Phase.DEGRADED if loaded or over or overdue(turn) else Phase.ROLLING_BACK
     if status.candidate:
         return _phase_of_trial(turn, status.candidate)

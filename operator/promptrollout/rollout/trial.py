@@ -201,7 +201,7 @@ def _undecided(turn: Turn, strategy: Strategy, move: Undecided) -> None:
             turn.note("Inconclusive", f"{move.message}; analysis.onInconclusive is Promote")
             advance(turn, strategy, forced)
         elif isinstance(forced, Finish):
-            why = "without proof, since analysis.onInconclusive is Promote"
+            why = f"{move.message}; analysis.onInconclusive is Promote"
             _promote_past_gates(turn, INCONCLUSIVE, why, forced.arm)
         else:
             _ask_about(turn, f"{move.message}; {forced.message}")

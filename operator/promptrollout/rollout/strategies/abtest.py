@@ -67,7 +67,10 @@ class AbTestStrategy:
         """To try all challengers against stable; but first spec.prompt must be stable, since it is the control."""
         if wanted != stable:
             return Goal(wanted)
-        pairs = tuple((name, arms[name]) for name in self.prompts if name in arms)
+        # An arm with the control's own prompt (it may come from a ConfigMap) is nothing to compare with it.
+        pairs = tuple((name, arms[name]) for name in self.prompts if arms.get(name, wanted) != wanted)
+        if not pairs:
+            return None
         weights = [[arm.name, parse_weight(arm.weight)] for arm in self.spec.arms]
         text = json.dumps([wanted, pairs, weights])
         return Goal(f"test-{hashlib.sha256(text.encode()).hexdigest()[:10]}", pairs)
