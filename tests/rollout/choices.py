@@ -1,6 +1,5 @@
 """What the author of a rollout may write, in random histories."""
 
-
 INLINE = {"inline": {"text": "the history names revisions itself"}}
 #: What the arms of tests hold at first, and what an edit may put there.
 ARMS = {"terse": "eeee000000", "warm": "ffff000000", "formal": "9999000000"}
@@ -20,8 +19,6 @@ def ab_test(on_winner, control, horizon="2h", **weights):
             "onWinner": on_winner,
         }
     }
-
-
 
 
 STRATEGIES = [
