@@ -378,12 +378,12 @@ WRONG = (
         "",
         "either a preset or events",
     ),
-    _metric("a score without a name", {"preset": "sdk/score"}, ".score", "sdk/score needs score"),
+    _metric("a score without a name", {"preset": "sdk/score"}, ".score", "this preset needs score"),
     _metric(
         "a score of errors",
         {"preset": "sdk/errors", "score": "x"},
         ".score",
-        "goes with preset sdk/score only",
+        "score goes with the presets sdk/score",
     ),
     _metric(
         "a ratio of scores",

@@ -104,7 +104,8 @@ class TestDefaults:
                     "quorum": "100%",
                     "timeout": "5m",
                     "assumeLoadedAfter": "90s",
-                }
+                },
+                "flagd": False,
             },
             "assignment": {"unit": "conversation", "onRollback": "Migrate", "drainTimeout": "30m"},
             "revisionHistoryLimit": 10,

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
@@ -99,7 +99,15 @@ def serving(command, mount, metrics):
 
 def until(condition, server):
     deadline = time.monotonic() + 40
-    while not condition():
+
+    def came_true():
+        try:
+            return condition()
+        except HTTPError:
+            # prometheus-client's page of all workers may meet the file that another is just making: a scrape is lost.
+            return False
+
+    while not came_true():
         assert time.monotonic() < deadline, "".join(server.log[-20:])
         time.sleep(0.05)
 
