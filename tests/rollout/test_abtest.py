@@ -157,6 +157,14 @@ def test_hold_keeps_the_weights_names_the_winner_and_promote_takes_it(in_test):
     assert told.says("promote").served == {TERSE: 10_000}
 
 
+def test_a_held_winner_waits_for_the_gates_before_promotion_and_asks_no_more(in_test):
+    gates = [{"name": "risk", "when": "BeforePromotion", "webhook": {"name": "risk"}}]
+    told = in_test("Hold", {"terse": 50}, gates=gates).arm_evidence("terse", better=True).says("promote")
+    assert (told.phase, told.status.pause) == ("Progressing", None)
+    assert "risk" in told.status.message
+    assert told.says("skip").served == {TERSE: 10_000}
+
+
 def test_a_held_winner_that_is_harmed_after_all_is_rolled_back(in_test):
     told = in_test("Hold", {"terse": 50}).arm_evidence("terse", better=True).arm_evidence("terse", HARMED)
     assert told.served == {A: 10_000}

@@ -140,6 +140,7 @@ def _promote(turn: Turn) -> str:
     if isinstance(move, Advance | Split):
         advance(turn, strategy, move)
         return f"step {move.step}/{strategy.steps}"
+    unpause(turn)
     if (candidate := turn.status.candidate) and promotion_gates(turn):
         turn.set(candidate=candidate.but(promoting=move.arm))
         return "it is promoted when the gates before promotion have passed"
