@@ -117,6 +117,11 @@ def test_a_killed_operator_goes_on_where_it_was(healthy):
     )
 
 
+def cannot_be_read(status):
+    """Not merely that nothing has come of the candidate yet."""
+    return status.condition("MetricsAvailable").text("reason") == "SourceError"
+
+
 def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
     (
         healthy.steps({"weight": 10, "duration": "5s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
@@ -127,14 +132,14 @@ def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
         .wait_for_weight(1_000)
         .wait_for("a first window", lambda s: bool(s.raw.text("status.analysis.through")))
         .prometheus_stops()
-        .wait_for_condition("MetricsAvailable", "False")
+        .wait_for("the outage to be said", cannot_be_read)
         .then()
         .the_message_says("metrics cannot be read")
         .the_highest_weight_was(1_000)
         .when()
         .prometheus_starts()
         .wait_for_weight(5_000, 90)
-        .wait_for_condition("MetricsAvailable", "True")
+        .wait_for("its end to be said", lambda s: not cannot_be_read(s))
     )
 
 
