@@ -143,6 +143,21 @@ def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
     )
 
 
+def test_an_outage_while_pods_load_a_weight_ends_with_prometheus_return(healthy):
+    (
+        healthy.steps({"weight": 10, "duration": "1s"}, {"weight": 50, "duration": "1h"})
+        .analysis(interval="1s", metrics=SCORES)
+        .a_promoted_prompt(GOOD)
+        .when()
+        .the_prompt_becomes(BETTER)
+        .wait_for_weight(1_000)
+        .prometheus_stops()
+        .wait_for("the outage to be said", lambda s: "cannot be read" in s.message)
+        .prometheus_starts()
+        .wait_for_weight(5_000)
+    )
+
+
 def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(healthy):
     (
         healthy.a_promoted_prompt(GOOD)

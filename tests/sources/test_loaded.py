@@ -1,5 +1,6 @@
 """Acknowledgements: who serves what, since when."""
 
+from promptrollout.sources.counters import Point
 from promptrollout.sources.loaded import LOADED, LOADED_AT, loaded_query, read_loaded
 from promptrollout.sources.protocol import LoadedBy
 from promptrollout.sources.strands import Series
@@ -23,6 +24,8 @@ def word(
 def test_both_metrics_of_all_rollouts_are_one_query() -> None:
     assert loaded_query(["shop/x", "shop/y"]) == (
         '{__name__=~"promptrollout_loaded|promptrollout_loaded_timestamp_seconds",rollout=~"shop/x|shop/y"}'
+        ' or label_replace(timestamp(promptrollout_loaded{rollout=~"shop/x|shop/y"}),'
+        ' "promptrollout_scraped", "1", "", "")'
     )
 
 
@@ -36,6 +39,29 @@ def test_a_word_has_its_pod_and_its_moment() -> None:
 def test_a_pod_between_two_payloads_has_two_words() -> None:
     found = read_loaded([*word(), *word(2, 1010, sequence="8")], ["shop/x"])["shop/x"]
     assert [w.sequence for w in found] == [7, 8]
+
+
+def scraped(at: float, sequence: str, **more: str) -> list[Series]:
+    """A word, and when it was scraped."""
+    said = word(sequence=sequence, **more)
+    labels = {k: v for k, v in said[0].labels.items() if k != "__name__"}
+    return [*said, Series({**labels, "promptrollout_scraped": "1"}, (Point(2000, at),))]
+
+
+def test_a_word_older_than_its_targets_newest_scrape_is_of_the_past() -> None:
+    found = read_loaded([*scraped(1700, "7"), *scraped(1999, "8")], ["shop/x"])["shop/x"]
+    assert [w.sequence for w in found] == [8]
+
+
+def test_workers_that_one_scrape_found_at_different_payloads_all_count() -> None:
+    found = read_loaded([*scraped(1999, "7"), *scraped(1999, "8")], ["shop/x"])["shop/x"]
+    assert [w.sequence for w in found] == [7, 8]
+
+
+def test_a_target_that_is_scraped_less_often_is_judged_by_its_own_scrapes() -> None:
+    slow = scraped(1940, "7", pod="b", instance="10.0.0.2:80")
+    found = read_loaded([*slow, *scraped(1999, "8")], ["shop/x"])["shop/x"]
+    assert sorted((w.pod, w.sequence) for w in found) == [("a", 8), ("b", 7)]
 
 
 def test_a_word_taken_back_is_none() -> None:
