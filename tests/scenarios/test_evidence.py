@@ -10,7 +10,8 @@ from promptrollout.analysis.ledger import FROM_CHECKPOINT
 
 GOOD = "You are a support agent."
 ERRORS = "You are a support agent. Reply only with JSON."
-STEPS = ({"weight": 20, "duration": "4s"}, {"weight": 50, "duration": "10m"})
+#: So few requests in the first step that harm shows in the second only.
+STEPS = ({"weight": 2, "duration": "1s"}, {"weight": 50, "duration": "10m"})
 
 
 def evidence(stack, namespace, name):
