@@ -266,6 +266,7 @@ class Operator:
             failing=self._queue.failing,
             compared=self._reconciler.sampler.active,
             awaited=self._reconciler.acknowledgements.awaited,
+            gates=self._reconciler.gates.running,
             sampling_age=max(ages, default=0.0),
             loop_lag=self._lag.worst,
             leading=self._leader.leading,

@@ -35,6 +35,7 @@ class Gauges:
         queue_lag: how overdue the most overdue key is.
         in_work, failing: keys that a worker has in hand; keys whose last turn failed.
         compared, awaited: trials whose metrics are compared; payloads that pods have yet to load.
+        gates: gates that run and have not answered yet.
         sampling_age: how old the newest window is of the trial that is furthest behind.
         loop_lag: the worst delay of the event loop lately.
         leading: whether this process may write.
@@ -49,6 +50,7 @@ class Gauges:
     failing: int = 0
     compared: int = 0
     awaited: int = 0
+    gates: int = 0
     sampling_age: float = 0.0
     loop_lag: float = 0.0
     leading: bool = True
@@ -181,6 +183,7 @@ class Telemetry:
             "failing": ("reconciles_failing", "Rollouts whose last turn failed."),
             "compared": ("trials_compared", "Trials whose metrics are compared."),
             "awaited": ("payloads_awaited", "Payloads that pods have yet to load."),
+            "gates": ("gates_running", "Gates that run and have not answered yet."),
             "sampling_age": (
                 "sampling_age_seconds",
                 "How old the newest window is of the trial that is furthest behind.",
