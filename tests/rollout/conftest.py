@@ -59,6 +59,7 @@ class Story:
         self.problems = ()
         self.blocked = ""
         self.command = None
+        self.texts = {"aaaa000000"}
         self.comparison = None
         self.of_arms = {}
         self.arms = {"terse": "1111000000", "warm": "2222000000", "formal": "3333000000"}

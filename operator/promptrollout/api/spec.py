@@ -305,3 +305,12 @@ class RolloutSpec(ApiModel):
         le=100,
         description="How many old revisions are kept, so that one can go back to them.",
     )
+    rollback_window: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description=(
+            "When the prompt is changed back to one of so many revisions that were stable before, it serves all at "
+            "once, without a trial and without gates. Default: such a prompt is tried like any other."
+        ),
+    )

@@ -67,6 +67,7 @@ def observe(
         command=Command.parse(command, commander(seen)) if command else None,
         kept=entry.kept,
         decidable=outlook(entry, parsed),
+        texts=frozenset(children.documents),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from promptrollout.api.status import CommandResult, Outcome
+from promptrollout.api.status import Candidate, Challenger, CommandResult, Outcome, Progress, Rollback
 from promptrollout.rollout.comparing import metrics_problem
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import expose_anew
@@ -10,6 +10,7 @@ from promptrollout.rollout.ending import promote, roll_back
 from promptrollout.rollout.following import goal_of, named, start_trial
 from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.gating import PASSED, SKIPPED, answer, ask_again, open_run, promotion_gates
+from promptrollout.rollout.returning import UNDONE, go_back, proven
 from promptrollout.rollout.standing import (
     COMMAND,
     INCONCLUSIVE,
@@ -40,7 +41,7 @@ def obey(turn: Turn) -> None:
     if last and (last.id, last.verb) == (command.id, verb):
         return
     try:
-        result, message = "Executed", _VERBS.get(verb, _unknown)(turn)
+        result, message = "Executed", _verb(verb)(turn)
         turn.note("CommandExecuted", f"{verb}: {message}")
     except RefusedError as refusal:
         result, message = "Refused", str(refusal)
@@ -48,6 +49,10 @@ def obey(turn: Turn) -> None:
     turn.set(
         last_command=CommandResult(id=command.id, verb=verb, result=result, message=message, at=turn.now)
     )
+
+
+def _verb(verb: str) -> Callable[[Turn], str]:
+    return _undo if verb.startswith("undo/") else _VERBS.get(verb, _unknown)
 
 
 def _unknown(turn: Turn) -> str:
@@ -195,6 +200,44 @@ def _which(turn: Turn) -> str:
     raise RefusedError(move.message if isinstance(move, Refuse) else "the arms have no weight yet")
 
 
+def _undo(turn: Turn) -> str:
+    """Straight back to an earlier stable revision, or (`undo/<revision>`) to any that the history has."""
+    _need_spec(turn)
+    stable, command = turn.status.stable, turn.seen.command
+    if turn.status.candidate is not None:
+        raise RefusedError("a candidate is on trial; say abort first, stable serves all then")
+    if stable is None or command is None:
+        raise RefusedError("nothing has been delivered yet")
+    before = [revision for revision in proven(turn) if revision in turn.seen.texts]
+    target = command.verb.partition("/")[2] or next(iter(before), "")
+    if not target:
+        raise RefusedError("the history has no earlier stable revision; name one as undo/<revision>")
+    if target == stable.revision:
+        raise RefusedError(f"revision {target} is stable already")
+    known = sorted({entry.revision for entry in turn.status.history} & turn.seen.texts - {stable.revision})
+    if target not in known:
+        there = ", ".join(known) or "none"
+        raise RefusedError(f"the text of revision {target} is not in the history any more; there are: {there}")
+    old = turn.status.rejected
+    go_back(turn, target, "Undo", undone=stable.revision)
+    _stay_undone(turn, old, stable.revision, f"undone by command, revision {target} serves all again")
+    return f"revision {target} serves all again; it stays so until the spec changes or someone says retry"
+
+
+def _stay_undone(turn: Turn, old: Candidate | None, undone: str, message: str) -> None:
+    """What the spec still wants must not be tried again by itself."""
+    goal, strategy = goal_of(turn), turn.strategy
+    if goal is None or strategy is None:
+        return
+    progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
+    arms = [Challenger(name=name, revision=revision) for name, revision in goal.arms]
+    fresh = Candidate(revision=goal.id, arms=arms, started_at=turn.now, progress=progress)
+    turn.set(
+        rejected=old if old and old.revision == goal.id else fresh,
+        rollback=Rollback(revision=undone, reason=UNDONE, message=message, decided_at=turn.now),
+    )
+
+
 _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "pause": _pause,
     "resume": _resume,
@@ -204,4 +247,5 @@ _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "promote-full": _promote_full,
     "approve": _approve,
     "skip": _skip,
+    "undo": _undo,
 }

@@ -8,6 +8,7 @@ from promptrollout.api.status import Candidate, Challenger, HistoryEntry, Outcom
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, salt_for, serve
 from promptrollout.rollout.gateplan import gates_at
+from promptrollout.rollout.returning import go_back, keep_history, within_window
 from promptrollout.rollout.sourcing import tell_changes
 from promptrollout.rollout.strategies import Goal
 from promptrollout.rollout.turn import Turn
@@ -27,7 +28,10 @@ def follow_prompt(turn: Turn) -> None:
         return
     elif status.rejected is None or status.rejected.revision != goal.id:
         _supersede(turn, goal)
-        start_trial(turn, goal)
+        if not goal.arms and within_window(turn, goal.id):
+            go_back(turn, goal.id, "RollbackWindow")
+        else:
+            start_trial(turn, goal)
 
 
 def goal_of(turn: Turn) -> Goal | None:
@@ -113,8 +117,7 @@ def remember(turn: Turn, arms: Sequence[Challenger], outcome: Outcome, reason: s
         )
         for arm in arms
     ]
-    history = [*entries, *turn.status.history]
-    turn.set(history=history[: turn.spec.revision_history_limit] if turn.spec else history)
+    keep_history(turn, [*entries, *turn.status.history])
 
 
 def _first(turn: Turn) -> None:

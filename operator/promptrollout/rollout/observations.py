@@ -183,6 +183,7 @@ class Observations:
         decidable: whether the comparison can be decided at the traffic seen; None: not known yet.
         kept: evidence that was written lately; the status may name it from now on.
         gates: what gates have answered, by the id of the run.
+        texts: the revisions whose texts are still there, delivered or kept in history.
     """
 
     uid: str
@@ -201,3 +202,4 @@ class Observations:
     kept: tuple[KeptEvidence, ...] = ()
     decidable: DecidableSeen | None = None
     gates: Mapping[str, GateAnswer] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()

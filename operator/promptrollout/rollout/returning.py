@@ -1,0 +1,65 @@
+"""Straight back to a revision that was stable before: by `undo`, or since the spec wants it again in time. No analysis."""
+
+from collections.abc import Sequence
+
+from promptrollout.api.status import HistoryEntry, Outcome, RevisionRef
+from promptrollout.rollout.delivering import arms_of, serve
+from promptrollout.rollout.turn import Turn
+
+UNDONE = "Undone"
+
+
+def proven(turn: Turn) -> list[str]:
+    """Revisions that were stable before, the latest first; not those that were rolled back or undone since."""
+    latest: dict[str, Outcome] = {}
+    for entry in turn.status.history:
+        latest.setdefault(entry.revision, entry.outcome)
+    stable = turn.status.stable
+    return [
+        revision
+        for revision, outcome in latest.items()
+        if outcome is Outcome.PROMOTED and not (stable and stable.revision == revision)
+    ]
+
+
+def within_window(turn: Turn, revision: str) -> bool:
+    """Whether spec.rollbackWindow lets this revision become stable again without a trial."""
+    window = turn.spec.rollback_window if turn.spec else None
+    return window is not None and revision in proven(turn)[:window]
+
+
+def go_back(turn: Turn, revision: str, reason: str, undone: str = "") -> None:
+    """This revision becomes stable at once; `undone` is the one that it takes the place of, if that was undone."""
+    over = [_entry(turn, undone, Outcome.ROLLED_BACK, UNDONE)] if undone else []
+    keep_history(turn, [_entry(turn, revision, Outcome.PROMOTED, reason), *over, *turn.status.history])
+    turn.set(
+        stable=RevisionRef(revision=revision, since=turn.now),
+        candidate=None,
+        rejected=None,
+        pause=None,
+        analysis=None,
+        concluded=None,
+    )
+    serve(turn, arms_of(revision), pins=turn.status.delivered.pins if turn.status.delivered else ())
+    turn.note("WentBack", f"revision {revision} was stable before and serves all again ({reason}), untested")
+
+
+def keep_history(turn: Turn, entries: Sequence[HistoryEntry]) -> None:
+    """As many entries as the spec says, and beyond that the promoted ones that its rollbackWindow may need."""
+    if turn.spec is None:
+        turn.set(history=list(entries))
+        return
+    kept = list(entries[: turn.spec.revision_history_limit])
+    promoted = list(dict.fromkeys(e.revision for e in entries if e.outcome is Outcome.PROMOTED))
+    needed = set(promoted[: (turn.spec.rollback_window or 0) + 1]) - {e.revision for e in kept}
+    for entry in entries[len(kept) :] if turn.spec.rollback_window else ():
+        if entry.revision in needed:
+            needed.discard(entry.revision)
+            kept.append(entry)
+    turn.set(history=kept)
+
+
+def _entry(turn: Turn, revision: str, outcome: Outcome, reason: str) -> HistoryEntry:
+    return HistoryEntry(
+        revision=revision, outcome=outcome, reason=reason, started_at=turn.now, ended_at=turn.now
+    )
