@@ -71,6 +71,7 @@ class Story:
 
     def wants(self, revision):
         self.wanted, self.generation = revision, self.generation + 1
+        self.texts.add(revision)
         return self.turn()
 
     def edits(self, **spec):
@@ -161,6 +162,7 @@ class Story:
             arms=dict(self.arms),
             comparisons=(*((self.comparison,) if self.comparison else ()), *self.of_arms.values()),
             command=self.command,
+            texts=frozenset(self.texts),
             kept=self.kept,
             gates=dict(self.answered),
         )

@@ -217,7 +217,9 @@ def _undo(turn: Turn) -> str:
     known = sorted({entry.revision for entry in turn.status.history} & turn.seen.texts - {stable.revision})
     if target not in known:
         there = ", ".join(known) or "none"
-        raise RefusedError(f"the text of revision {target} is not in the history any more; there are: {there}")
+        raise RefusedError(
+            f"the text of revision {target} is not in the history any more; there are: {there}"
+        )
     old = turn.status.rejected
     go_back(turn, target, "Undo", undone=stable.revision)
     _stay_undone(turn, old, stable.revision, f"undone by command, revision {target} serves all again")

@@ -1,4 +1,4 @@
-"""Straight back to a revision that was stable before: by `undo`, or since the spec wants it again in time. No analysis."""
+"""Straight back, without analysis, to a revision that was stable before: by `undo`, or within rollbackWindow."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def within_window(turn: Turn, revision: str) -> bool:
 
 
 def go_back(turn: Turn, revision: str, reason: str, undone: str = "") -> None:
-    """This revision becomes stable at once; `undone` is the one that it takes the place of, if that was undone."""
+    """Make a revision stable at once; `undone` is the one whose place it takes, if that was undone."""
     over = [_entry(turn, undone, Outcome.ROLLED_BACK, UNDONE)] if undone else []
     keep_history(turn, [_entry(turn, revision, Outcome.PROMOTED, reason), *over, *turn.status.history])
     turn.set(
