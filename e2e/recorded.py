@@ -121,7 +121,7 @@ def write(found: Mapping[str, Json]) -> None:
     _dump(CUSTOMIZATION / "actions" / "action_test.yaml", {"discoveryTests": discovery})
 
 
-VERBS = ("resume", "pause", "promote", "promote-full", "abort", "retry", "approve", "skip")
+VERBS = ("resume", "pause", "promote", "promote-full", "abort", "retry", "approve", "skip", "undo")
 
 
 def _dump(file: Path, content: Json) -> None:

@@ -78,5 +78,6 @@ EDITS = [
     ("progressDeadline", ["72h", "2h"]),
     ("gates", GATES),
     ("revisionHistoryLimit", [10, 1]),
+    ("rollbackWindow", [1, 2, 100]),
 ]
 PLAIN = {"prompt": INLINE, "strategy": STRATEGIES[0]}

@@ -40,6 +40,10 @@ VERBS = [
     "retry",
     "pause",
     "resume",
+    "undo",
+    "undo",
+    f"undo/{REVISIONS[0]}",
+    f"undo/{REVISIONS[1]}",
     "explode",
     "promote" * 60,
     "",
@@ -84,6 +88,7 @@ class Histories(RuleBasedStateMachine):
         self.config_map, self.written_at, self.write_fails = None, None, False
         self.unobserved, self.wake_at = 0, None
         self.source, self.unresolved, self.answered = None, "", {}
+        self.lost = set()
 
     # What happens.
 
@@ -279,6 +284,11 @@ class Histories(RuleBasedStateMachine):
         self.unresolved = DOWN if asked == "unknown" else ""
         self.happened()
 
+    @rule(revisions=st.sets(st.sampled_from(REVISIONS)))
+    def old_texts_are_lost(self, revisions):
+        self.lost = revisions
+        self.happened()
+
     @rule()
     def spec_and_delivery_are_mended(self):
         self.problems, self.unreadable_spec, self.blocked = (), False, ""
@@ -365,6 +375,7 @@ class Histories(RuleBasedStateMachine):
             comparisons=tuple(self.said.values()),
             command=self.command,
             gates=dict(self.answered),
+            texts=frozenset({*REVISIONS, *OTHER_ARMS} - self.lost),
         )
 
     @property

@@ -185,7 +185,7 @@ class Checked(Histories):
 
     def check_rejection(self, before, after, commanded):
         """What was rolled back or dropped comes back by another wish or by retry, never by itself."""
-        if before.rejected and not after.rejected and commanded != "retry":
+        if before.rejected and not after.rejected and commanded != "retry" and "undo" not in commanded:
             tried = after.candidate.revision if after.candidate else after.stable.revision
             assert tried != before.rejected.revision
         if trial_of(before.candidate) == trial_of(after.candidate):
@@ -196,6 +196,9 @@ class Checked(Histories):
         entry = after.history[0]
         assert (entry.revision, entry.outcome) == (after.stable.revision, Outcome.PROMOTED) or commanded
         if before.stable is None or commanded:
+            return
+        if entry.reason == "RollbackWindow":
+            self.check_window(before, entry.revision)
             return
         strategy = self.spec.strategy
         proven = self.proven(before.candidate)
@@ -210,6 +213,15 @@ class Checked(Histories):
         }
         assert allowed[entry.reason], entry.reason
         assert self.may_rise()
+
+    def check_window(self, before, revision):
+        """Untested only what was stable, within the window, and what nobody has rolled back or undone since."""
+        latest = {}
+        for each in before.history:
+            latest.setdefault(each.revision, each.outcome)
+        good = [old for old, outcome in latest.items() if outcome is Outcome.PROMOTED]
+        assert revision == self.wanted
+        assert revision in [old for old in good if old != before.stable.revision][: self.spec.rollback_window]
 
     def proven(self, candidate):
         """The pairs of this trial of which the analysis says that the first is not worse."""

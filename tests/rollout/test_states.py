@@ -21,7 +21,10 @@ def test_every_row_of_the_table_happens_in_some_story(at_step):
     harmed.comparison = None
     harmed.pods_load().says("retry").says("pause").says("promote-full").pods_load()
     hasty = at_step(1).evidence(Verdict.Harmed).wants(C).says("abort").pods_load().wants(A)
-    assert moves_of(good, harmed, hasty) >= MOVES.keys()
+    undone = at_step(3).evidence(Verdict.NonInferior).after("1h").pods_load().says(f"undo/{A}").pods_load()
+    promoted = at_step(3).evidence(Verdict.NonInferior).after("1h").pods_load().evidence()
+    twice = promoted.wants(C).pods_load().evidence(Verdict.Harmed).pods_load().says(f"undo/{A}")
+    assert moves_of(good, harmed, hasty, undone, twice) >= MOVES.keys()
 
 
 def test_the_phases_aside_may_follow_any_other_and_go_back(at_step):

@@ -297,6 +297,14 @@ class Rollback(Remembered):
     undelivered: bool = Field(default=False, description="No pod was ever told of it: it was refused before.")
     evidence: Word = Field(default="", description="The ConfigMap that holds the windows it rests on.")
 
+    def is_other_than(self, other: "Rollback") -> bool:
+        """Is this another rollback than the one before, and not that one gone on?"""
+        return (self.revision, self.reason, self.decided_at) != (
+            other.revision,
+            other.reason,
+            other.decided_at,
+        )
+
 
 class HistoryEntry(Remembered):
     """What became of an earlier revision."""

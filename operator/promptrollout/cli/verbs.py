@@ -31,13 +31,19 @@ _PAUSE_S = 0.2
 
 Name = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for the operator's answer.")]
+ToRevision = Annotated[
+    str | None,
+    typer.Option(
+        "--to-revision", help="A revision of `history`; by default the latest one that was stable before."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the operator's answer.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add all verbs."""
     for verb, said in VERBS.items():
-        app.command(verb, help=said)(_command(verb))
+        app.command(verb, help=said)(_undo if verb == "undo" else _command(verb))
 
 
 def _command(verb: str) -> Callable[..., None]:
@@ -55,6 +61,21 @@ def _command(verb: str) -> Callable[..., None]:
         _tell(name, verb, result, output)
 
     return command
+
+
+def _undo(
+    name: Name,
+    to_revision: ToRevision = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    timeout: Timeout = 30.0,
+    wait: Wait = True,
+) -> None:
+    verb = f"undo/{to_revision}" if to_revision else "undo"
+    where = Where(namespace, context, kubeconfig)
+    result = run(where, lambda cluster: say(cluster, plain_name(name), verb, timeout if wait else 0.0))
+    _tell(name, verb, result, None)
 
 
 def plain_name(name: str) -> str:

@@ -20,7 +20,7 @@ from promptrollout.rollout.standing import (
     release_clock,
     unpause,
 )
-from promptrollout.rollout.strategies import Advance, Finish, Refuse, Split
+from promptrollout.rollout.strategies import Advance, Finish, Goal, Refuse, Split
 from promptrollout.rollout.trial import advance, follow_edit, view_of
 from promptrollout.rollout.turn import Turn
 
@@ -222,18 +222,19 @@ def _undo(turn: Turn) -> str:
         )
     old = turn.status.rejected
     go_back(turn, target, "Undo", undone=stable.revision)
-    _stay_undone(turn, old, stable.revision, f"undone by command, revision {target} serves all again")
+    _stay_undone(turn, old, stable.revision, target)
     return f"revision {target} serves all again; it stays so until the spec changes or someone says retry"
 
 
-def _stay_undone(turn: Turn, old: Candidate | None, undone: str, message: str) -> None:
-    """What the spec still wants must not be tried again by itself."""
-    goal, strategy = goal_of(turn), turn.strategy
-    if goal is None or strategy is None:
+def _stay_undone(turn: Turn, old: Candidate | None, undone: str, target: str) -> None:
+    """What the spec still wants must not be tried again by itself; if that is unknown now: what was undone."""
+    goal, strategy = goal_of(turn) or Goal(undone), turn.strategy
+    if goal.id == target or strategy is None:
         return
     progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
     arms = [Challenger(name=name, revision=revision) for name, revision in goal.arms]
     fresh = Candidate(revision=goal.id, arms=arms, started_at=turn.now, progress=progress)
+    message = f"revision {undone} is undone by command: revision {target} serves all again"
     turn.set(
         rejected=old if old and old.revision == goal.id else fresh,
         rollback=Rollback(revision=undone, reason=UNDONE, message=message, decided_at=turn.now),

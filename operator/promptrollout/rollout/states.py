@@ -20,10 +20,11 @@ MEANINGS: Mapping[Phase, str] = {
 #: From one phase to another, and when.
 MOVES: Mapping[tuple[Phase, Phase], str] = {
     (Phase.HEALTHY, Phase.DELIVERING): "new prompt, or a test",
+    (Phase.HEALTHY, Phase.ROLLING_BACK): "undo",
     (Phase.DELIVERING, Phase.HEALTHY): "pods have loaded it",
     (Phase.DELIVERING, Phase.PROGRESSING): "first step",
     (Phase.DELIVERING, Phase.PAUSED): "pause, or a decision is asked for",
-    (Phase.DELIVERING, Phase.ROLLING_BACK): "abort, or the deadline",
+    (Phase.DELIVERING, Phase.ROLLING_BACK): "abort, undo, or the deadline",
     (
         Phase.PROGRESSING,
         Phase.PAUSED,
@@ -36,6 +37,7 @@ MOVES: Mapping[tuple[Phase, Phase], str] = {
     (Phase.ROLLING_BACK, Phase.DEGRADED): "pods are back at stable, or overdue",
     (Phase.ROLLING_BACK, Phase.DELIVERING): "another prompt, or retry",
     (Phase.DEGRADED, Phase.DELIVERING): "another prompt, or retry",
+    (Phase.DEGRADED, Phase.ROLLING_BACK): "undo",
     (Phase.DEGRADED, Phase.HEALTHY): "the spec wants stable again",
 }
 

@@ -16,6 +16,7 @@ from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
 from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import APPROVAL
+from promptrollout.rollout.returning import UNDONE
 from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
@@ -54,8 +55,10 @@ def _phase(turn: Turn) -> Phase:
         # Once all pods were back it is over; that drained pins go later is no second rollback.
         back = status.rollback
         over = back is not None and (back.acknowledged_at is not None or back.undelivered)
-        # Nor is a clock that was set back.
-        over = over or (turn.began.phase is Phase.DEGRADED and turn.began.rejected is not None)
+        # Nor is a clock that was set back; but an undo after a rollback is a second one.
+        before = turn.began.rollback
+        again = back is not None and before is not None and back.is_other_than(before)
+        over = over or (turn.began.phase is Phase.DEGRADED and turn.began.rejected is not None and not again)
         return Phase.DEGRADED if loaded or over or overdue(turn) else Phase.ROLLING_BACK
     if status.candidate:
         return _phase_of_trial(turn, status.candidate)
@@ -106,6 +109,8 @@ def _went_back(turn: Turn, phase: Phase, rejected: Candidate, rollback: Rollback
         return f"{named(rejected)} is refused and was never delivered: {rollback.message}. {cure}"
     back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
     waiting = f" ({turn.waiting})" if turn.waiting else ""
+    if rollback.reason == UNDONE:
+        return f"{rollback.message}{waiting}. Change the prompt, or say retry to try {named(rejected)} again"
     return f"{back} {named(rejected)}: {rollback.message}{waiting}. {cure}"
 
 

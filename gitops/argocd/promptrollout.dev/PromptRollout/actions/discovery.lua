@@ -5,6 +5,18 @@ local on_trial = status.candidate ~= nil
 local paused = status.pause ~= nil
 local paused_by_command = paused and status.pause.reason == "Command"
 local rolled_back = status.phase == "Degraded" or status.phase == "RollingBack"
+-- The operator knows which texts are still there; here it is enough that another revision was stable once.
+local stable = (status.stable or {}).revision
+local undoable = false
+local latest = {}
+for _, entry in ipairs(status.history or {}) do
+  if latest[entry.revision] == nil then
+    latest[entry.revision] = entry.outcome
+    if entry.outcome == "Promoted" and entry.revision ~= stable then
+      undoable = not on_trial
+    end
+  end
+end
 local gate_waits = false
 for _, gate in ipairs(status.gates or {}) do
   if gate.result == nil or gate.result == "" then
@@ -21,4 +33,5 @@ actions["abort"] = {["disabled"] = not on_trial, ["displayName"] = "Abort: every
 actions["retry"] = {["disabled"] = not (rolled_back and status.rejected ~= nil), ["displayName"] = "Retry what was rolled back"}
 actions["approve"] = {["disabled"] = status.phase ~= "AwaitingApproval", ["displayName"] = "Approve"}
 actions["skip"] = {["disabled"] = not gate_waits, ["displayName"] = "Skip the gate that is waited for"}
+actions["undo"] = {["disabled"] = not undoable, ["displayName"] = "Undo: back to the revision that was stable before"}
 return actions
