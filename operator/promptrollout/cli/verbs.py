@@ -56,9 +56,7 @@ def _command(verb: str) -> Callable[..., None]:
         timeout: Timeout = 30.0,
         wait: Wait = True,
     ) -> None:
-        where = Where(namespace, context, kubeconfig)
-        result = run(where, lambda cluster: say(cluster, plain_name(name), verb, timeout if wait else 0.0))
-        _tell(name, verb, result, output)
+        _ask(Where(namespace, context, kubeconfig), name, verb, timeout if wait else 0.0, output)
 
     return command
 
@@ -69,13 +67,17 @@ def _undo(
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    output: Output = None,
     timeout: Timeout = 30.0,
     wait: Wait = True,
 ) -> None:
     verb = f"undo/{to_revision}" if to_revision else "undo"
-    where = Where(namespace, context, kubeconfig)
-    result = run(where, lambda cluster: say(cluster, plain_name(name), verb, timeout if wait else 0.0))
-    _tell(name, verb, result, None)
+    _ask(Where(namespace, context, kubeconfig), name, verb, timeout if wait else 0.0, output)
+
+
+def _ask(where: Where, name: str, verb: str, patience: float, form: Format | None) -> None:
+    result = run(where, lambda cluster: say(cluster, plain_name(name), verb, patience))
+    _tell(name, verb, result, form)
 
 
 def plain_name(name: str) -> str:

@@ -67,6 +67,11 @@ def serve(
     )
 
 
+def running_pins(turn: Turn) -> list[Pin]:
+    """Conversations that are being drained keep their time."""
+    return list(turn.status.delivered.pins) if turn.status.delivered else []
+
+
 def expose_anew(turn: Turn) -> None:
     """The same weights as a new exposure: what is counted per exposure starts anew."""
     if (delivered := turn.status.delivered) and (before := turn.before):

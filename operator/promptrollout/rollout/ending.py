@@ -5,7 +5,7 @@ from promptrollout.api.spec import OnRollback
 from promptrollout.api.status import Candidate, Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
 from promptrollout.rollout.comparing import forget_checkpoints
 from promptrollout.rollout.contest import in_trial
-from promptrollout.rollout.delivering import arms_of, serve
+from promptrollout.rollout.delivering import arms_of, running_pins, serve
 from promptrollout.rollout.following import named, remember
 from promptrollout.rollout.observations import CANDIDATE, Comparison
 from promptrollout.rollout.turn import Turn
@@ -29,7 +29,7 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
         pause=None,
         concluded=conclusion if candidate.arms else None,
     )
-    serve(turn, arms_of(winner.revision), pins=_running_pins(turn))
+    serve(turn, arms_of(winner.revision), pins=running_pins(turn))
     turn.note("Promoted", f"revision {winner.revision} is promoted: {message}")
 
 
@@ -68,7 +68,7 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
             decided_at=turn.now,
         ),
     )
-    serve(turn, arms_of(stable.revision), pins=[*_running_pins(turn), *_pins(turn, live)])
+    serve(turn, arms_of(stable.revision), pins=[*running_pins(turn), *_pins(turn, live)])
     turn.warn("RolledBack", f"{what} is rolled back: {message}")
 
 
@@ -84,17 +84,12 @@ def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
     changed = candidate.but(arms=arms, promoting=promoting)
     turn.set(candidate=changed)
     weights = {each.name: each.weight for each in delivered.arms}
-    pins = [*_running_pins(turn), *_pins(turn, [arm])]
+    pins = [*running_pins(turn), *_pins(turn, [arm])]
     serve(turn, arms_of(stable.revision, changed, weights), pins=pins)
     turn.warn(
         "ArmDropped",
         f"arm {arm.name} (revision {arm.revision}) is dropped, stable serves its units: {message}",
     )
-
-
-def _running_pins(turn: Turn) -> list[Pin]:
-    """Conversations that are being drained keep their time."""
-    return list(turn.status.delivered.pins) if turn.status.delivered else []
 
 
 def _refuse(turn: Turn, candidate: Candidate, why: Rollback, outcome: Outcome) -> None:

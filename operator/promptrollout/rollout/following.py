@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from promptrollout.api.gates import GatePlace
-from promptrollout.api.status import Candidate, Challenger, HistoryEntry, Outcome, Progress, RevisionRef
+from promptrollout.api.status import Candidate, Challenger, Outcome, Progress, RevisionRef
 from promptrollout.rollout.contest import in_trial
-from promptrollout.rollout.delivering import arms_of, salt_for, serve
+from promptrollout.rollout.delivering import arms_of, running_pins, salt_for, serve
 from promptrollout.rollout.gateplan import gates_at
-from promptrollout.rollout.returning import go_back, keep_history, within_window
+from promptrollout.rollout.returning import go_back, history_entry, keep_history, within_window
 from promptrollout.rollout.sourcing import tell_changes
 from promptrollout.rollout.strategies import Goal
 from promptrollout.rollout.turn import Turn
@@ -107,16 +107,7 @@ def remember(turn: Turn, arms: Sequence[Challenger], outcome: Outcome, reason: s
     candidate = turn.status.candidate
     if candidate is None:
         return
-    entries = [
-        HistoryEntry(
-            revision=arm.revision,
-            outcome=outcome,
-            reason=reason,
-            started_at=candidate.started_at,
-            ended_at=turn.now,
-        )
-        for arm in arms
-    ]
+    entries = [history_entry(turn, arm.revision, outcome, reason, candidate.started_at) for arm in arms]
     keep_history(turn, [*entries, *turn.status.history])
 
 
@@ -132,9 +123,7 @@ def _first(turn: Turn) -> None:
 
 
 def _deliver_first(turn: Turn, revision: str, started_at: datetime) -> None:
-    first = HistoryEntry(
-        revision=revision, outcome=Outcome.PROMOTED, reason="First", started_at=started_at, ended_at=turn.now
-    )
+    first = history_entry(turn, revision, Outcome.PROMOTED, "First", started_at)
     turn.set(stable=RevisionRef(revision=revision, since=turn.now), history=[first, *turn.status.history])
     serve(turn, arms_of(revision), salt_for(turn.seen.uid, "", revision))
     turn.note("FirstRevision", f"revision {revision} is the first and is delivered to all")
@@ -148,8 +137,7 @@ def _back_to_stable(turn: Turn) -> None:
     if turn.status.rejected:
         turn.note("RejectedRevisionGone", f"the spec wants stable {stable.revision} again")
     turn.set(rejected=None, pause=None)
-    # Conversations that are being drained keep their time.
-    serve(turn, arms_of(stable.revision), pins=turn.status.delivered.pins if turn.status.delivered else ())
+    serve(turn, arms_of(stable.revision), pins=running_pins(turn))
 
 
 def _supersede(turn: Turn, goal: Goal | None) -> None:

@@ -1,9 +1,10 @@
 """Straight back, without analysis, to a revision that was stable before: by `undo`, or within rollbackWindow."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from promptrollout.api.status import HistoryEntry, Outcome, RevisionRef
-from promptrollout.rollout.delivering import arms_of, serve
+from promptrollout.rollout.delivering import arms_of, running_pins, serve
 from promptrollout.rollout.turn import Turn
 
 UNDONE = "Undone"
@@ -30,8 +31,9 @@ def within_window(turn: Turn, revision: str) -> bool:
 
 def go_back(turn: Turn, revision: str, reason: str, undone: str = "") -> None:
     """Make a revision stable at once; `undone` is the one whose place it takes, if that was undone."""
-    over = [_entry(turn, undone, Outcome.ROLLED_BACK, UNDONE)] if undone else []
-    keep_history(turn, [_entry(turn, revision, Outcome.PROMOTED, reason), *over, *turn.status.history])
+    over = [history_entry(turn, undone, Outcome.ROLLED_BACK, UNDONE, turn.now)] if undone else []
+    back = history_entry(turn, revision, Outcome.PROMOTED, reason, turn.now)
+    keep_history(turn, [back, *over, *turn.status.history])
     turn.set(
         stable=RevisionRef(revision=revision, since=turn.now),
         candidate=None,
@@ -40,7 +42,7 @@ def go_back(turn: Turn, revision: str, reason: str, undone: str = "") -> None:
         analysis=None,
         concluded=None,
     )
-    serve(turn, arms_of(revision), pins=turn.status.delivered.pins if turn.status.delivered else ())
+    serve(turn, arms_of(revision), pins=running_pins(turn))
     turn.note("WentBack", f"revision {revision} was stable before and serves all again ({reason}), untested")
 
 
@@ -59,7 +61,10 @@ def keep_history(turn: Turn, entries: Sequence[HistoryEntry]) -> None:
     turn.set(history=kept)
 
 
-def _entry(turn: Turn, revision: str, outcome: Outcome, reason: str) -> HistoryEntry:
+def history_entry(
+    turn: Turn, revision: str, outcome: Outcome, reason: str, started_at: datetime
+) -> HistoryEntry:
+    """What became of a revision, now."""
     return HistoryEntry(
-        revision=revision, outcome=outcome, reason=reason, started_at=turn.now, ended_at=turn.now
+        revision=revision, outcome=outcome, reason=reason, started_at=started_at, ended_at=turn.now
     )

@@ -20,6 +20,7 @@ from promptrollout.rollout.delivering import (
     candidate_weight,
     describe_waiting,
     overdue,
+    running_pins,
     serve,
 )
 from promptrollout.rollout.ending import drop, promote, roll_back
@@ -129,9 +130,8 @@ def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
     if mirror is None and turn.status.delivered and turn.status.delivered.shadow:
         turn.set(analysis=None)  # what nobody has seen says nothing of what users make of it
     refresh_checkpoints(turn)
-    pins = turn.status.delivered.pins if turn.status.delivered else ()
     shadow = ShadowRun(revision=candidate.revision, **asdict(mirror)) if mirror else None
-    serve(turn, arms_of(stable.revision, candidate, to.weights), pins=pins, shadow=shadow)
+    serve(turn, arms_of(stable.revision, candidate, to.weights), pins=running_pins(turn), shadow=shadow)
     if acknowledged_at(turn) is not None and (served := turn.status.candidate):
         # The weight has not changed, so its loading is long ago: this step's time begins now.
         turn.set(candidate=served.but(progress=served.progress.but(since=turn.now)))

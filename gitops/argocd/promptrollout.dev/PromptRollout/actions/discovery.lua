@@ -8,14 +8,12 @@ local rolled_back = status.phase == "Degraded" or status.phase == "RollingBack"
 -- The operator knows which texts are still there; here it is enough that another revision was stable once.
 local stable = (status.stable or {}).revision
 local undoable = false
-local latest = {}
+local seen = {}
 for _, entry in ipairs(status.history or {}) do
-  if latest[entry.revision] == nil then
-    latest[entry.revision] = entry.outcome
-    if entry.outcome == "Promoted" and entry.revision ~= stable then
-      undoable = not on_trial
-    end
+  if not seen[entry.revision] and entry.outcome == "Promoted" and entry.revision ~= stable then
+    undoable = true
   end
+  seen[entry.revision] = true
 end
 local gate_waits = false
 for _, gate in ipairs(status.gates or {}) do
@@ -33,5 +31,5 @@ actions["abort"] = {["disabled"] = not on_trial, ["displayName"] = "Abort: every
 actions["retry"] = {["disabled"] = not (rolled_back and status.rejected ~= nil), ["displayName"] = "Retry what was rolled back"}
 actions["approve"] = {["disabled"] = status.phase ~= "AwaitingApproval", ["displayName"] = "Approve"}
 actions["skip"] = {["disabled"] = not gate_waits, ["displayName"] = "Skip the gate that is waited for"}
-actions["undo"] = {["disabled"] = not undoable, ["displayName"] = "Undo: back to the revision that was stable before"}
+actions["undo"] = {["disabled"] = on_trial or not undoable, ["displayName"] = "Undo: back to the revision that was stable before"}
 return actions
