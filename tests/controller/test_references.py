@@ -126,7 +126,11 @@ async def test_a_watch_that_breaks_is_begun_anew_and_what_was_known_stands(world
     assert references.follow(A, TEXTS) == Answer(content={"k": "one"})
 
 
-async def test_more_config_maps_than_connections_are_looked_at_instead(world):
+async def test_more_config_maps_than_connections_are_looked_at_instead(world, monkeypatch):
+    # With its jitter of a fifth, three pauses may take up to 108 s.
+    monkeypatch.setattr(
+        "promptrollout.controller.references._jitter.uniform", lambda low, high: (low + high) / 2
+    )
     _, cluster, _, _ = world
     references = References(cluster, {}, lambda _: None, most_watches=0)
     assert (await references.first(A, TEXTS)).content == {"k": "polled"}
