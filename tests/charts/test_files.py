@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from promptrollout.registries import RegistryConfig
+from promptrollout.registries import KINDS, RegistryConfig
 from promptrollout.sources.config import PrometheusConfig
 from tests.charts import values_table
 from tests.charts.values_table import CHART
@@ -45,3 +45,7 @@ def test_a_source_and_a_registry_take_what_the_operator_takes_and_references_to_
 
     known = {camel(field.name) for field in fields(kind)}
     assert set(SCHEMA["$defs"][name]["properties"]) == known | REFERENCES
+
+
+def test_the_chart_knows_every_kind_of_registry():
+    assert SCHEMA["$defs"]["registry"]["properties"]["type"]["enum"] == list(KINDS)

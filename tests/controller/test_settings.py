@@ -185,6 +185,13 @@ def test_a_sources_file_that_is_not_there_is_told():
     assert "--sources-file: no/such/file cannot be read" in refused("--sources-file=no/such/file")
 
 
+def test_a_kind_of_registry_that_there_is_not_is_told_with_its_field(tmp_path):
+    file = tmp_path / "registries.yaml"
+    file.write_text("registries: {prompts: {url: 'http://x', type: langfuse}}")
+    said = refused(f"--registries-file={file}")
+    assert "registries.prompts.type: 'langfuse' is not known; known are mlflow" in said
+
+
 def test_no_secret_of_the_sources_file_comes_back_in_an_error(sources):
     flag = sources("sources: {default: {url: 'http://me:hunter2@x', headers: {Authorization: [hunter2]}}}")
     assert "hunter2" not in refused(flag)

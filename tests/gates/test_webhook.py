@@ -11,8 +11,8 @@ from aiohttp import web
 
 from promptrollout.gates.config import WebhookConfig
 from promptrollout.gates.protocol import GateError
-from promptrollout.gates.signing import key_of, signature
 from promptrollout.gates.webhook import WebhookKind
+from promptrollout.remote.signing import key_of, signature
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 GATE = {"webhook": {"name": "risk"}}

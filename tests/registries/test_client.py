@@ -130,7 +130,6 @@ async def test_a_password_may_come_from_the_environment(serve, monkeypatch):
         ({"url": "ftp://x"}, "url: must be http"),
         ({"url": "http://me:secret@x"}, "no credentials in it"),
         ({"url": "http://x?y"}, "no query"),
-        ({"url": "http://x", "type": "langfuse"}, "known are mlflow"),
         ({"url": "http://x", "username": "me"}, "both or neither"),
         ({"url": "http://x", "bearer_token_env": "A", "username": "me", "password_env": "B"}, "only one"),
         ({"url": "http://x", "poll_interval": 0.1}, "at least 1 s"),

@@ -12,14 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from promptrollout.api.quantities import format_duration, parse_duration
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.gates.config import GatesConfig, load_gates
-from promptrollout.registries import RegistryConfig
+from promptrollout.registries import RegistryConfig, check_kind
+from promptrollout.remote.files import read_yaml
 from promptrollout.sources.config import PrometheusConfig
 
 PROGRAM: Final = "prompt-rollout-operator"
@@ -214,18 +214,17 @@ def load_sources(file: Path) -> dict[str, PrometheusConfig]:
 
 def load_registries(file: Path) -> dict[str, RegistryConfig]:
     """The prompt registries of a YAML file. Raises ValueError, with the path of the field that is wrong."""
-    return _load_named(file, "registries", RegistryConfig)
+    registries = _load_named(file, "registries", RegistryConfig)
+    for name, one in registries.items():
+        try:
+            check_kind(one)
+        except ValueError as error:
+            raise ValueError(f"{file}: registries.{name}.{error}") from error
+    return registries
 
 
 def _load_named(file: Path, what: str, kind: type[_Config]) -> dict[str, _Config]:
-    try:
-        content: object = yaml.safe_load(file.read_text())
-    except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{file}: line {line} is not YAML: {error.problem}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise ValueError(f"{file} cannot be read: {reason}") from error
+    content = read_yaml(file)
     if not isinstance(content, dict) or set(content) != {what} or not isinstance(content[what], dict):
         raise ValueError(f"{file}: must hold `{what}` and nothing else, a map of names to {what}")
     try:

@@ -3,7 +3,7 @@
 - `protocol`: what a kind is, and what a run needs to know.
 - `runner`: starts what a decision wants, keeps what was answered, ends what nobody waits for any more.
 - `job`, `manifest`: a Kubernetes Job, and how it is made of its template.
-- `webhook`, `signing`: a request to a service, and how it is signed (Standard Webhooks).
+- `webhook`: a request to a service, signed (Standard Webhooks).
 - `answers`: from what a Job or a service says to passed or failed.
 - `config`: the operator's own configuration of all this.
 

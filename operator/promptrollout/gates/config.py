@@ -1,16 +1,16 @@
 """The operator's configuration of gates: whether Jobs may be run, and the webhooks that a gate may name."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from promptrollout.api.base import DnsLabel
 from promptrollout.api.quantities import parse_duration
+from promptrollout.remote.checks import check_url
+from promptrollout.remote.files import load_model
 
 
 class _Setting(BaseModel):
@@ -59,11 +59,7 @@ class WebhookConfig(_Setting):
     @field_validator("url")
     @classmethod
     def _plain(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be http:// or https:// with a host")
-        if parts.username or parts.password or parts.fragment:
-            raise ValueError("no credentials and no fragment in it; use bearerTokenFile")
+        check_url(value, instead="bearerTokenFile")
         return value
 
     @property
@@ -90,19 +86,7 @@ class GatesConfig(_Setting):
 
 def load_gates(file: Path) -> GatesConfig:
     """The configuration in a YAML file. Raises ValueError, with the path of the field that is wrong."""
-    try:
-        content: object = yaml.safe_load(file.read_text()) or {}
-        return GatesConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = re.sub(r"^Value error, ", "", first["msg"])
-        raise ValueError(f"{file}: {where + ': ' if where else ''}{said}") from None
-    except yaml.MarkedYAMLError as error:  # its own text quotes the line
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{file}: line {line} is not YAML: {error.problem}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {type(error).__name__}") from error
+    return load_model(file, GatesConfig)
 
 
 def _matches(host: str, pattern: str) -> bool:

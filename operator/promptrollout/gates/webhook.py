@@ -17,7 +17,7 @@ from promptrollout.api.base import to_rfc3339
 from promptrollout.gates.answers import judge, read_report
 from promptrollout.gates.config import WebhookConfig
 from promptrollout.gates.protocol import GateError, Run, Tell
-from promptrollout.gates.signing import key_of, signature
+from promptrollout.remote.signing import key_of, signature
 from promptrollout.rollout import GateAnswer
 
 log = logging.getLogger(__name__)

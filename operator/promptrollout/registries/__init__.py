@@ -20,6 +20,13 @@ from promptrollout.registries.protocol import (
 #: What `type` of a registry's configuration may say.
 KINDS: Mapping[str, Callable[[str, RegistryConfig], PromptRegistry]] = {"mlflow": MlflowRegistry}
 
+
+def check_kind(config: RegistryConfig) -> None:
+    """ValueError, with the field's name, for a kind that there is not."""
+    if config.type not in KINDS:
+        raise ValueError(f"type: {config.type!r} is not known; known are {', '.join(KINDS)}")
+
+
 __all__ = [
     "KINDS",
     "Fetched",
@@ -30,4 +37,5 @@ __all__ = [
     "RegistryReference",
     "RegistryUnavailableError",
     "UnusablePromptError",
+    "check_kind",
 ]

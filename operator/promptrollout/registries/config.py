@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+
+from promptrollout.remote.checks import check_credentials, check_positive, check_url
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
     """One prompt registry. Times in seconds. ValueError, with the field's name, for what cannot be.
 
-    `type` is the kind of registry (mlflow); `url` what stands before /api/2.0. Credentials are files, read at each
-    request (mounted secrets rotate), or environment variables of the operator: `bearer_token_file` or
+    `type` is the kind of registry, a name in `KINDS`; `url` what stands before /api/2.0. Credentials are files, read
+    at each request (mounted secrets rotate), or environment variables of the operator: `bearer_token_file` or
     `bearer_token_env`, or `username` with `password_file` or `password_env`; `ca_file`, `client_certificate_file` and
     `client_key_file` are for TLS.
 
@@ -39,32 +40,13 @@ class RegistryConfig:
 
     def __post_init__(self) -> None:
         """Check what a typing error in the settings would break."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url: must be http:// or https:// with a host")
-        if parts.username or parts.password:
-            raise ValueError(
-                "url: no credentials in it, they would be logged; use username and password_file"
-            )
-        if parts.query or parts.fragment:
-            raise ValueError("url: no query or fragment")
-        if self.type != "mlflow":
-            raise ValueError(f"type: {self.type!r} is not known; known are mlflow")
-        self._check_credentials()
+        check_url(self.url, "url", instead="username and password_file", query="")
+        check_credentials(
+            {"bearer_token_file": self.bearer_token_file, "bearer_token_env": self.bearer_token_env},
+            self.username,
+            {"password_file": self.password_file, "password_env": self.password_env},
+            (self.client_certificate_file, self.client_key_file),
+        )
         if not self.poll_interval >= 1:
             raise ValueError("poll_interval: must be at least 1 s")
-        for name in ("timeout", "max_bytes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: must be more than 0")
-
-    def _check_credentials(self) -> None:
-        token = bool(self.bearer_token_file) + bool(self.bearer_token_env)
-        password = bool(self.password_file) + bool(self.password_env)
-        if token > 1 or password > 1:
-            raise ValueError("bearer_token_file, password_file: a file or a variable, not both")
-        if token and self.username:
-            raise ValueError("bearer_token_file and username: only one of them can be used")
-        if bool(self.username) != bool(password):
-            raise ValueError("username and password_file: both or neither")
-        if self.client_key_file and not self.client_certificate_file:
-            raise ValueError("client_key_file: needs client_certificate_file")
+        check_positive({"timeout": self.timeout, "max_bytes": self.max_bytes})

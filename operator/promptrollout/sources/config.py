@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+
+from promptrollout.remote.checks import check_credentials, check_positive, check_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +46,20 @@ class PrometheusConfig:
 
     def __post_init__(self) -> None:
         """Check what a typing error in the settings would break."""
-        self._check_url()
+        instead = "username and password_file"
+        check_url(self.url, "url", instead=instead, query="parameters")
         if self.method not in ("GET", "POST"):
             raise ValueError(f"method: GET or POST, not {self.method!r}")
-        if self.bearer_token_file and self.username:
-            raise ValueError("bearer_token_file and username: only one of them can be used")
-        if bool(self.username) != bool(self.password_file):
-            raise ValueError("username and password_file: both or neither")
-        if self.client_key_file and not self.client_certificate_file:
-            raise ValueError("client_key_file: needs client_certificate_file")
-        for name in ("connect_timeout", "timeout", "lookback", "concurrency", "batch", "max_bytes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: must be more than 0")
+        check_credentials(
+            {"bearer_token_file": self.bearer_token_file},
+            self.username,
+            {"password_file": self.password_file},
+            (self.client_certificate_file, self.client_key_file),
+        )
+        names = ("connect_timeout", "timeout", "lookback", "concurrency", "batch", "max_bytes")
+        check_positive({name: getattr(self, name) for name in names})
         if not self.late >= 0:
             raise ValueError("late: must not be negative")
-
-    def _check_url(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url: must be http:// or https:// with a host")
-        if parts.username or parts.password:
-            raise ValueError(
-                "url: no credentials in it, they would be logged; use username and password_file"
-            )
-        if parts.query or parts.fragment:
-            raise ValueError("url: no query or fragment; use parameters")
 
     @property
     def longest_query(self) -> int:
