@@ -35,7 +35,7 @@ def record_comparisons(turn: Turn) -> None:
         turn.set(analysis=_recorded(turn, analysis, turn.comparisons[0]))
     now_blind = turn.status.analysis
     if blind is None and now_blind and now_blind.unavailable_since is not None:
-        turn.warn("MetricsUnavailable", f"{now_blind.unavailable}; the rollout holds")
+        turn.warn("MetricsUnavailable", f"{now_blind.unavailable}; the weights stand until they can be read")
 
 
 def _record_arms(turn: Turn) -> None:

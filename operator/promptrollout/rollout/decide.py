@@ -4,6 +4,7 @@ from datetime import datetime
 
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
+from promptrollout.rollout.announcing import announcements
 from promptrollout.rollout.commands import obey
 from promptrollout.rollout.contest import samplings
 from promptrollout.rollout.decision import Decision
@@ -49,7 +50,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     final = summarise(turn)
     return Decision(
         status=final,
-        notes=tuple(turn.notes),
+        notes=(*turn.notes, *announcements(status, final)),
         sampling=samplings(turn),
         gates=wanted_gates(turn),
         awaiting_pods=final.delivered is not None and final.delivered.acknowledged.at is None,

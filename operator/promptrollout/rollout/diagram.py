@@ -1,12 +1,18 @@
-"""docs/states.md, drawn from the table in `states`: `python -m promptrollout.rollout.diagram --write|--check`."""
+"""docs/states.md and docs/events.md, made of the tables in `states` and `api.reasons`:
+
+`python -m promptrollout.rollout.diagram --write|--check`.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
+from promptrollout.api.reasons import REASONS
 from promptrollout.rollout.states import ASIDE, MEANINGS, MOVES
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "states.md"
+_DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE = _DOCS / "states.md"
+EVENTS = _DOCS / "events.md"
 
 _HEAD = """# The states of a rollout
 
@@ -14,6 +20,33 @@ Drawn from the table in `operator/promptrollout/rollout/states.py` by `make gene
 edits, commands, verdicts, outages, restarts and clock steps, and check that every transition they see stands in this
 table, and that they see each one in it.
 """
+
+
+_EVENTS_HEAD = """# Events
+
+Made of the table in `operator/promptrollout/api/reasons.py` by `make generate`; a test holds it against the code.
+
+```
+kubectl get events --for promptrollout/support-answer --sort-by .lastTimestamp
+```
+
+An Event is written when something changes, never because it still holds: a restarted operator tells nothing again. What
+repeats is counted in one Event, and each object's flood is cut (at most 50 at once, then one in 30 s). Events live an
+hour or so; what must outlive them stands in `status.decisions`, `status.history` and `status.conditions`.
+[Channels](notifications.md) can be told of the same. The metric `promptrollout_operator_decisions_total` counts
+decisions by reason.
+"""
+
+
+def events_page() -> str:
+    """The page with every reason of an Event."""
+    rows = [
+        f"| `{name}` | {' or '.join(one.types)} | {one.when} | {one.cure or 'nothing'} | {'yes' if one.told else ''} |"
+        for name, one in REASONS.items()
+    ]
+    said = "The last column: whether a channel is told of it where neither channel nor rollout names reasons."
+    head = ["| reason | type | when | what to do | told |", "|---|---|---|---|---|"]
+    return "\n".join([_EVENTS_HEAD, *head, *rows, "", said, ""])
 
 
 def page() -> str:
@@ -44,18 +77,22 @@ def _aside() -> list[str]:
 
 
 def main() -> int:
-    """Write the page, or say whether it is what would be written."""
-    parser = argparse.ArgumentParser(description="The diagram of a rollout's states.")
+    """Write the pages, or say whether they are what would be written."""
+    parser = argparse.ArgumentParser(
+        description="The diagram of a rollout's states, and the table of its Events."
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--write", action="store_true", help="write docs/states.md")
-    what.add_argument("--check", action="store_true", help="fail if docs/states.md is not up to date")
-    if parser.parse_args().write:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{PAGE.name} is out of date; run make generate\n")
-    return 1
+    what.add_argument("--write", action="store_true", help="write docs/states.md and docs/events.md")
+    what.add_argument("--check", action="store_true", help="fail if one of them is not up to date")
+    write = parser.parse_args().write
+    stale = False
+    for file, text in ((PAGE, page()), (EVENTS, events_page())):
+        if write:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            sys.stderr.write(f"{file.name} is out of date; run make generate\n")
+            stale = True
+    return int(stale)
 
 
 if __name__ == "__main__":

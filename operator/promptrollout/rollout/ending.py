@@ -69,7 +69,7 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
         ),
     )
     serve(turn, arms_of(stable.revision), pins=[*running_pins(turn), *_pins(turn, live)])
-    turn.warn("RolledBack", f"{what} is rolled back: {message}")
+    turn.warn("RolledBack", f"{what} is rolled back, stable {stable.revision} serves all: {message}")
 
 
 def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:

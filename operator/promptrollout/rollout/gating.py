@@ -165,8 +165,13 @@ def _ask(turn: Turn, asked: Asked) -> GateRun | None:
         message=asked.gate.approval.message if asked.gate.approval else "",
     )
     turn.set(gates=[run, *turn.status.gates])
-    what = f"gate {asked.name} ({asked.gate.kind}, {asked.place}) about revision {candidate.revision}"
-    turn.note("GateAsked", what)
+    gate, about = f"gate {asked.name}", f"about revision {candidate.revision}"
+    if run.kind == APPROVAL:
+        wish = f": {run.message}" if run.message else ""
+        said = f"{gate} ({asked.place}) waits for a person's word {about}{wish}. Say approve, skip or abort"
+        turn.note("ApprovalRequired", said)
+    else:
+        turn.note("GateAsked", f"{gate} ({run.kind}, {asked.place}) is asked {about}")
     return run
 
 
