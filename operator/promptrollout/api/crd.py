@@ -53,14 +53,19 @@ def custom_resource_definition(resource: Resource) -> dict[str, object]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if "status" in resource.model.model_fields else {}),
                     "additionalPrinterColumns": [_column(column) for column in resource.columns],
-                    "selectableFields": [{"jsonPath": path} for path in resource.selectable],
+                    **_selectable(resource),
                     "schema": {"openAPIV3Schema": _schema(resource)},
                 }
             ],
         },
     }
+
+
+def _selectable(resource: Resource) -> dict[str, object]:
+    paths = [{"jsonPath": path} for path in resource.selectable]
+    return {"selectableFields": paths} if paths else {}
 
 
 def _column(column: PrinterColumn) -> dict[str, object]:
@@ -78,10 +83,11 @@ def _schema(resource: Resource) -> dict[str, object]:
     properties["kind"] = {"description": _KIND, "type": "string"}
     # The API server describes metadata itself. Only name and generateName may be named, and a rule points at name.
     properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}}
-    properties["status"] = descriptive(properties["status"])
-    if "observedGeneration" in cast("Mapping[str, object]", properties["status"].get("properties", {})):
-        # As in Flux's: an object that no operator has looked at yet must not look as if it were done (kstatus).
-        properties["status"]["default"] = {"observedGeneration": -1}
+    if "status" in properties:
+        properties["status"] = descriptive(properties["status"])
+        if "observedGeneration" in cast("Mapping[str, object]", properties["status"].get("properties", {})):
+            # As in Flux's: an object that no operator has looked at yet must not look as if it were done (kstatus).
+            properties["status"]["default"] = {"observedGeneration": -1}
     schema["required"] = ["spec"]
     return schema
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel
-from promptrollout.api.cel import Rule, exactly_one, present, rules
+from promptrollout.api.cel import Rule, rules
 
 Selector = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
@@ -46,16 +46,16 @@ _HAS_SCORE = f"(has(self.preset) && self.preset in {list(SCORE_PRESETS)})"
 _HAS_EVENT = f"(has(self.preset) && self.preset == '{EVENT_PRESET}')"
 
 
+ONE_MEASURE = "a metric has either a preset or events, one of them"
+
+
 class Metric(ApiModel):
     """One thing to compare."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            exactly_one(
-                present("preset"),
-                present("events"),
-                message="a metric has either a preset or events, one of them",
-            ),
+            # That it has one of them at all is the spec's rule: a policy may have said so already.
+            Rule("!(has(self.preset) && has(self.events))", ONE_MEASURE),
             Rule(
                 f"!{_HAS_SCORE} || has(self.score)",
                 "this preset needs score, the name under which the application reports it",

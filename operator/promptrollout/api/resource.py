@@ -1,4 +1,4 @@
-"""The PromptRollout resource as a whole, and what the API server must know of it beyond its fields."""
+"""The resources as a whole, and what the API server must know of them beyond their fields."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ from pydantic import ConfigDict, Field
 
 from promptrollout.api.base import GROUP, PLURAL, VERSION, ApiModel, Moment
 from promptrollout.api.cel import Rule, rules
-from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.policy import POLICY_PLURALS, ClusterPromptRolloutPolicy, PromptRolloutPolicy
+from promptrollout.api.spec import PolicyKind, RolloutSpec
 from promptrollout.api.status import RolloutStatus
 
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -111,10 +112,33 @@ PROMPT_ROLLOUT = Resource(
         PrinterColumn("Age", ".metadata.creationTimestamp", "How old the object is.", type="date"),
         PrinterColumn("Stable", ".status.stableRevision", "The revision that has proven itself.", priority=1),
         PrinterColumn("Candidate", ".status.candidateRevision", "The revision on trial.", priority=1),
+        PrinterColumn("Policy", ".status.policy.name", "The policy whose rules are in force.", priority=1),
         PrinterColumn("Message", ".status.message", "What it waits for, and until when.", priority=1),
     ),
     selectable=(".status.phase",),
 )
+_POLICY_COLUMNS = (
+    PrinterColumn("Locked", ".spec.locked", "What rollouts may not set differently."),
+    PrinterColumn("Deadline", ".spec.progressDeadline", "The longest a rollout may take.", priority=1),
+    PrinterColumn("Age", ".metadata.creationTimestamp", "How old the object is.", type="date"),
+)
+POLICY = Resource(
+    model=PromptRolloutPolicy,
+    kind=PolicyKind.NAMESPACED.value,
+    plural=POLICY_PLURALS[PolicyKind.NAMESPACED],
+    short_names=("prolloutpolicy",),
+    categories=("prompts",),
+    columns=_POLICY_COLUMNS,
+)
+CLUSTER_POLICY = Resource(
+    model=ClusterPromptRolloutPolicy,
+    kind=PolicyKind.CLUSTER.value,
+    plural=POLICY_PLURALS[PolicyKind.CLUSTER],
+    short_names=("cprolloutpolicy",),
+    categories=("prompts",),
+    columns=_POLICY_COLUMNS,
+    scope="Cluster",
+)
 
 #: Everything that has a file in crds/.
-RESOURCES = (PROMPT_ROLLOUT,)
+RESOURCES = (PROMPT_ROLLOUT, POLICY, CLUSTER_POLICY)

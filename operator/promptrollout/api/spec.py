@@ -10,7 +10,7 @@ from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duratio
 from promptrollout.api.canary import Canary
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 from promptrollout.api.gates import Gates
-from promptrollout.api.metrics import Metric
+from promptrollout.api.metrics import ONE_MEASURE, Metric
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.shadow import Shadow
@@ -263,8 +263,41 @@ class Analysis(ApiModel):
     )
 
 
+class PolicyKind(StrEnum):
+    """Where a policy lives."""
+
+    NAMESPACED = "PromptRolloutPolicy"
+    CLUSTER = "ClusterPromptRolloutPolicy"
+
+
+class PolicyRef(ApiModel):
+    """The policy that fills what the rollout leaves open."""
+
+    kind: PolicyKind = Field(
+        default=PolicyKind.NAMESPACED,
+        description="PromptRolloutPolicy: one of the rollout's own namespace. ClusterPromptRolloutPolicy: one of all.",
+    )
+    name: DnsName = Field(description="The policy's name.")
+
+
 class RolloutSpec(ApiModel):
     """The wanted prompt, and how it takes over."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.strategy) || has(self.policyRef)",
+                "say how the prompt takes over: name a strategy, or in policyRef a policy that has one",
+                ".strategy",
+            ),
+            Rule(
+                "has(self.policyRef) || !has(self.analysis) || !has(self.analysis.metrics) || "
+                "self.analysis.metrics.all(m, has(m.preset) || has(m.events))",
+                ONE_MEASURE,
+                ".analysis.metrics",
+            ),
+        )
+    )
 
     prompt: Prompt = Field(
         description=(
@@ -276,12 +309,26 @@ class RolloutSpec(ApiModel):
         default_factory=Delivery,
         description="How the prompt reaches the pods that serve it, and when it counts as loaded.",
     )
+    policy_ref: PolicyRef | None = Field(
+        default=None,
+        description=(
+            "A policy: strategy, analysis and gates that many rollouts share. Fields written here win over the "
+            "policy's, unless it locks them. An edit of the policy counts from the next new prompt on."
+        ),
+    )
     assignment: Assignment = Field(
         default_factory=Assignment,
+        json_schema_extra=DEFAULTS_BY_OPERATOR,
         description="Who gets which prompt, and what a rollback means for conversations in progress.",
     )
+    # Required, of the rollout or of its policy: an empty one is refused after both have been merged.
     strategy: Strategy = Field(
-        description="How a new prompt takes over: exactly one of canary (step by step, compared), abTest and immediate."
+        default_factory=Strategy,
+        json_schema_extra=DEFAULTS_BY_OPERATOR,
+        description=(
+            "How a new prompt takes over: exactly one of canary (step by step, compared), abTest, shadow and "
+            "immediate. Needed, unless the policy has it."
+        ),
     )
     analysis: Analysis = Field(
         default_factory=Analysis,

@@ -147,6 +147,23 @@ class PromptSource(Remembered):
     unavailable: Sentence = Field(default="", description="Why not.")
 
 
+class PolicyInForce(Remembered):
+    """The policy's rules under which the rollout goes on, whatever has become of the policy since."""
+
+    kind: Word = Field(description="PromptRolloutPolicy or ClusterPromptRolloutPolicy.")
+    name: Word = Field(description="The policy's name.")
+    uid: Word = Field(default="", description="The policy's uid.")
+    generation: int = Field(default=0, description="The generation of its spec that is in force.")
+    digest: Word = Field(default="", description="Of that spec: the same digest, the same rules.")
+    since: Moment = Field(description="Since when these rules are in force.")
+    spec: FreeObject = Field(
+        default_factory=dict, description="The rules: the policy's spec as it was then. Not for people."
+    )
+    gone_since: Moment | None = Field(
+        default=None, description="Since when there is no such policy any more, if so."
+    )
+
+
 class PromptChanges(Remembered):
     """What a candidate changes against stable, beside its texts."""
 
@@ -389,6 +406,9 @@ class RolloutStatus(Remembered):
     )
     source: PromptSource | None = Field(
         default=None, description="Where the wanted prompt was found, unless it is written inline."
+    )
+    policy: PolicyInForce | None = Field(
+        default=None, description="The policy's rules that are in force, if the spec names a policy."
     )
     delivered: Delivered | None = Field(default=None, description="What pods are told to serve.")
     pause: Pause | None = Field(default=None, description="Why it stands still, if it does.")

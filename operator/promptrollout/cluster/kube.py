@@ -10,6 +10,8 @@ from pathlib import Path
 from kubernetes.aio.client import Configuration
 
 from promptrollout.api.base import GROUP, PLURAL, VERSION
+from promptrollout.api.policy import POLICY_PLURALS
+from promptrollout.api.spec import PolicyKind
 from promptrollout.cluster.errors import ClusterError, Expired, Fenced, Invalid, NotFound
 from promptrollout.cluster.events import EventRecorder, Happening
 from promptrollout.cluster.login import load_configuration
@@ -22,6 +24,8 @@ from promptrollout.cluster.objects import (
     ObjectKey,
     ObjectRef,
     PodView,
+    PolicyKey,
+    PolicyObject,
     RolloutObject,
 )
 from promptrollout.cluster.parsing import (
@@ -30,6 +34,7 @@ from promptrollout.cluster.parsing import (
     configmap_json,
     parse_configmap,
     parse_pod,
+    parse_policy,
     parse_rollout,
 )
 from promptrollout.cluster.protocol import NudgeReport
@@ -144,22 +149,39 @@ class KubeCluster:
             yield parse_configmap(raw)
 
     async def watch_configmap(self, key: ObjectKey) -> AsyncIterator[ConfigMapObject | None]:
-        """See Cluster. As kubelet watches what its pods mount: by name, which the API server has an index for."""
-        path, query = (
-            api_path("v1", key.namespace, "configmaps"),
-            {"fieldSelector": f"metadata.name={key.name}"},
-        )
+        """See Cluster."""
+        path = api_path("v1", key.namespace, "configmaps")
+        async for raw in self._watch_one(path, key.name, f"configmaps {key}"):
+            yield parse_configmap(raw) if raw is not None else None
+
+    async def get_policy(self, key: PolicyKey) -> PolicyObject | None:
+        """See Cluster."""
+        path = api_path(_API, key.namespace, POLICY_PLURALS[PolicyKind(key.kind)], key.name)
+        try:
+            return parse_policy(key, await self._read(path, str(key)))
+        except NotFound:
+            return None
+
+    async def watch_policy(self, key: PolicyKey) -> AsyncIterator[PolicyObject | None]:
+        """See Cluster."""
+        path = api_path(_API, key.namespace, POLICY_PLURALS[PolicyKind(key.kind)])
+        async for raw in self._watch_one(path, key.name, str(key)):
+            yield parse_policy(key, raw) if raw is not None else None
+
+    async def _watch_one(self, path: str, name: str, what: str) -> AsyncIterator[Json | None]:
+        """As kubelet watches what its pods mount: by name, which the API server has an index for."""
+        query = {"fieldSelector": f"metadata.name={name}"}
         while True:
-            listed = await self._read(path, f"configmaps {key}", query)
-            yield next((parse_configmap(item) for item in mappings_at(listed, "items")), None)
+            listed = await self._read(path, what, query)
+            yield next(iter(mappings_at(listed, "items")), None)
             ask = {**query, "resourceVersion": text_at(mapping_at(listed, "metadata"), "resourceVersion")}
-            request = Request("GET", path, f"watch configmaps {key}", ask)
+            request = Request("GET", path, f"watch {what}", ask)
             # Not all at once: watches that began together must not be renewed together.
             async for event in self._transport.watch(request, _jitter.uniform(240.0, 480.0)):
                 kind, raw = text_at(event, "type"), mapping_at(event, "object")
                 if kind not in _CHANGES:  # an ERROR, 410 say: what was missed is listed anew
                     break
-                yield parse_configmap(raw) if kind != "DELETED" else None
+                yield raw if kind != "DELETED" else None
             await asyncio.sleep(1.0)  # a server that ends watches at once is not to be hammered
 
     async def create_configmap(self, content: ConfigMapContent) -> ConfigMapObject:

@@ -85,6 +85,29 @@ class RolloutObject:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """A policy by its kind (PromptRolloutPolicy or the cluster's) and name; of the cluster's, namespace is empty."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyObject:
+    """A policy as stored; `spec` as written by its author."""
+
+    key: PolicyKey
+    uid: str
+    generation: int
+    spec: Json
+    deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigMapContent:
     """What a ConfigMap of ours shall be.
 

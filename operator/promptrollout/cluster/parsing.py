@@ -10,6 +10,8 @@ from promptrollout.cluster.objects import (
     ObjectKey,
     Owner,
     PodView,
+    PolicyKey,
+    PolicyObject,
     RolloutObject,
 )
 from promptrollout.cluster.values import (
@@ -50,6 +52,18 @@ def parse_rollout(raw: Json) -> RolloutObject:
         api_version=text_at(raw, "apiVersion"),
         kind=text_at(raw, "kind"),
         managers=_annotation_managers(metadata),
+    )
+
+
+def parse_policy(key: PolicyKey, raw: Json) -> PolicyObject:
+    """A policy of either kind from its JSON (items of a list do not name their kind)."""
+    metadata = mapping_at(raw, "metadata")
+    return PolicyObject(
+        key=key,
+        uid=text_at(metadata, "uid"),
+        generation=number_at(metadata, "generation"),
+        spec=mapping_at(raw, "spec"),
+        deleted_at=moment_at(metadata, "deletionTimestamp"),
     )
 
 

@@ -13,6 +13,8 @@ from promptrollout.cluster.objects import (
     ObjectKey,
     ObjectRef,
     PodView,
+    PolicyKey,
+    PolicyObject,
     RolloutObject,
 )
 from promptrollout.cluster.values import Json
@@ -69,6 +71,18 @@ class Cluster(Protocol):
             NotFound: it is deleted.
             Invalid: the status breaks the CRD's schema or is too big.
             NotJsonError: the status holds what JSON cannot (NaN, say), with the path.
+        """
+        ...
+
+    async def get_policy(self, key: PolicyKey) -> PolicyObject | None:
+        """The policy as stored now, None if there is none, or no such kind."""
+        ...
+
+    def watch_policy(self, key: PolicyKey) -> AsyncIterator[PolicyObject | None]:
+        """One policy as it is now, and then after each change, as `watch_configmap`.
+
+        Raises:
+            NotFound: the kind's CustomResourceDefinition is not there.
         """
         ...
 

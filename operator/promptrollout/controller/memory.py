@@ -36,7 +36,7 @@ class Entry:
 
     Attributes:
         seen: the newest version known, the operator's own writes included.
-        parsed: what follows from its spec; of an older generation until it is looked at.
+        parsed: what follows from its spec, the latest first; a second one under a policy's other rules.
         children: None until they have been read, or when one of them changed behind our back.
         written: (sequence, moment) of the last payload known to be in the ConfigMap.
         pods: what was last seen of the pods.
@@ -46,7 +46,7 @@ class Entry:
     """
 
     seen: RolloutObject
-    parsed: Parsed | None = None
+    parsed: tuple[Parsed, ...] = ()
     children: Children | None = None
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None

@@ -24,7 +24,7 @@ def outlook(entry: Entry, parsed: Parsed) -> DecidableSeen | None:
     if seen.verdict is Verdict.Harmed:
         return entry.outlook[1]  # a rollback waits for nothing
     passed = int(seen.through.timestamp() / _EVERY)
-    based_on = (parsed.generation, seen.trial, seen.state.exposure, passed)
+    based_on = (parsed.generation, parsed.rules, seen.trial, seen.state.exposure, passed)
     if entry.outlook[0] != based_on or entry.outlook[1] is None:
         entry.outlook = (based_on, _worked_out(parsed, seen, seen.state))
     return entry.outlook[1]

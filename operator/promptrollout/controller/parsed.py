@@ -1,8 +1,9 @@
-"""All that follows from a spec alone, worked out once for each generation."""
+"""All that follows from a spec and its policy's rules alone, worked out once for each pair of versions."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from promptrollout.api.merging import Merged, PolicyRules, merge, policy_problems
 from promptrollout.api.parse import parse_spec
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
@@ -39,6 +40,7 @@ class Parsed:
         planned: what to compare; None if `problems` say why not.
         shadowed: what to compare while the candidate runs in the shadow.
         problems: what is wrong, by field path.
+        rules: the policy's, with which the spec was merged; None without.
         reference: where the prompt has to be looked up; None if it is written inline.
         source, unresolved: what became of looking it up; see Observations.
     """
@@ -51,6 +53,7 @@ class Parsed:
     planned: Planned | None = None
     shadowed: Planned | None = None
     problems: tuple[Problem, ...] = ()
+    rules: PolicyRules | None = None
     reference: Reference | None = None
     source: SourceSeen | None = None
     unresolved: str = ""
@@ -65,30 +68,36 @@ class Parsed:
         return (*([self.wanted] if self.wanted else []), *self.arms.values())
 
 
-def parse(seen: RolloutObject, known: Known) -> Parsed:
-    """Understand the spec of a rollout."""
-    spec = parse_spec(seen.spec)
+def parse(seen: RolloutObject, known: Known, rules: PolicyRules | None = None) -> Parsed:
+    """Understand the spec of a rollout, with its policy's rules below it."""
+    if rules is None:
+        return _understood(seen, seen.spec, known)
+    merged = merge(seen.spec, rules)
+    parsed = _understood(seen, merged.spec, known)
+    problems = (*merged.lock_problems, *map(merged.attributed, parsed.problems))
+    # A policy that breaks its own schema is told as such where that breaks this rollout, or hides what it locks.
+    return replace(parsed, rules=rules, problems=(*_told_by_policy(merged, problems), *problems))
+
+
+def _told_by_policy(merged: Merged, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    said = {problem.path for problem in problems}
+    return tuple(problem for problem in policy_problems(merged.rules) if problem.path not in said)
+
+
+def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) -> Parsed:
+    spec = parse_spec(raw)
     if not isinstance(spec, RolloutSpec):
         return Parsed(seen.uid, seen.generation, problems=spec)
     strategy, rollout = strategy_of(spec.strategy), seen.key.name
     inline = spec.prompt.inline is not None
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
     planned = plan_of(spec.analysis, strategy.rivals)
-    shadowed = plan_of(spec.analysis, strategy.rivals, shadow=True)
+    shadowed = plan_of(spec.analysis, strategy.rivals, shadow=True) if spec.strategy.shadow else None
     arms = {name: sealed_inline(rollout, each, path) for name, (path, each) in strategy.prompts.items()}
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
     problems += _alike(strategy, {"spec.prompt": prompt, **arms})
     if not isinstance(planned, Planned):
         problems += planned
-    if spec.analysis.metrics and spec.analysis.source not in known.sources:
-        problems.append(
-            _not_configured("spec.analysis.source", spec.analysis.source, known.sources, "sources")
-        )
-    registry = spec.prompt.registry_ref
-    if registry is not None and registry.registry not in known.registries:
-        path = "spec.prompt.registryRef.registry"
-        problems.append(_not_configured(path, registry.registry, known.registries, "registries"))
-    problems += gate_problems(spec, known.gates)
     return Parsed(
         seen.uid,
         seen.generation,
@@ -97,9 +106,20 @@ def parse(seen: RolloutObject, known: Known) -> Parsed:
         {name: arm.revision for name, arm in arms.items() if arm.revision},
         planned if isinstance(planned, Planned) else None,
         shadowed if isinstance(shadowed, Planned) else None,
-        tuple(problems),
-        _reference(seen.key.namespace, spec, known),
+        (*problems, *_unknown(spec, known)),
+        reference=_reference(seen.key.namespace, spec, known),
     )
+
+
+def _unknown(spec: RolloutSpec, known: Known) -> Iterator[Problem]:
+    """What the operator's configuration does not name, or does not allow."""
+    if spec.analysis.metrics and spec.analysis.source not in known.sources:
+        yield _not_configured("spec.analysis.source", spec.analysis.source, known.sources, "sources")
+    registry = spec.prompt.registry_ref
+    if registry is not None and registry.registry not in known.registries:
+        path = "spec.prompt.registryRef.registry"
+        yield _not_configured(path, registry.registry, known.registries, "registries")
+    yield from gate_problems(spec, known.gates)
 
 
 def _not_configured(path: str, name: str, known: frozenset[str], what: str) -> Problem:

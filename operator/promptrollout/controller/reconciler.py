@@ -19,9 +19,10 @@ from promptrollout.controller.gates import runs_of
 from promptrollout.controller.keeping import Job, Keeper
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
-from promptrollout.controller.parsed import Known, Parsed, parse
+from promptrollout.controller.parsed import Known, Parsed
 from promptrollout.controller.references import References
 from promptrollout.controller.resolving import Resolver
+from promptrollout.controller.ruling import Ruled, Ruler
 from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
@@ -82,10 +83,11 @@ class Reconciler:
         self.memory = Memory()
         self._cluster = cluster
         sources = outside.sources
-        self._known = Known(frozenset(sources), frozenset(outside.registries), outside.gates)
+        known = Known(frozenset(sources), frozenset(outside.registries), outside.gates)
         self.gates = GateRunner(outside.gate_kinds, self._enqueue_known)
         self._references = References(cluster, outside.registries, enqueue)
         self._resolver = Resolver(self._references)
+        self._ruler = Ruler(cluster, References(cluster, {}, enqueue), self._resolver, known)
         self._enqueue = enqueue
         self._clock = clock
         self._tuning = tuning
@@ -112,6 +114,7 @@ class Reconciler:
         """A rollout was deleted; its ConfigMaps go by ownerReference."""
         self.memory.forget(key)
         self._resolver.leave(key)
+        self._ruler.leave(key)
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
         self._keeper.forget(key)
@@ -177,10 +180,7 @@ class Reconciler:
             raise
 
     async def _turn(self, entry: Entry) -> datetime | None:
-        parsed = self._parsed(entry)
-        if entry.children is None:
-            entry.children = await read_children(self._cluster, entry, parsed)
-        reading, children, now = read_status(entry.seen.status), entry.children, self._clock()
+        reading, now = read_status(entry.seen.status), self._clock()
         if reading.unreadable:
             # What cannot be read might be what is served: to decide without it could take it away.
             said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.unreadable))}"
@@ -188,9 +188,10 @@ class Reconciler:
             log.error("%s: %s", entry.seen.key, said)
             return None
         status = reading.status
-        parsed = await self._resolver.resolved(entry, parsed, children, status)
-        answered = self.gates.answers(entry.seen.key)
-        seen = replace(observe(entry, parsed, children, status, now), gates=answered)
+        ruled, children = await self._understood(entry, status, now)
+        parsed, answered = ruled.parsed, self.gates.answers(entry.seen.key)
+        observed_now = observe(entry, parsed, children, status, now)
+        seen = replace(observed_now, gates=answered, policy=ruled.policy)
         decision = decide(parsed.spec, status, seen, now)
         observed = entry.seen.resource_version
         try:
@@ -203,6 +204,21 @@ class Reconciler:
             if entry.seen.resource_version != observed:
                 self._keep_evidence(entry, status, seen, decision)
         return decision.wake_at
+
+    async def _understood(self, entry: Entry, status: RolloutStatus, now: datetime) -> tuple[Ruled, Children]:
+        """The spec with its prompt and the policy's rules that count now, and the rollout's ConfigMaps."""
+        started = await self._ruler.started(entry, status)
+        if entry.children is None:
+            entry.children = await read_children(self._cluster, entry, started)
+        children = entry.children
+        parsed = await self._resolver.resolved(entry, started, children, status)
+        ruled = await self._ruler.ruled(entry, parsed, children, status, now)
+        if started.spec is None:
+            # Without a spec it is not known which ConfigMap pods mount: it is looked for when it is.
+            entry.children = None
+            if ruled.parsed.spec is not None:
+                children = entry.children = await read_children(self._cluster, entry, ruled.parsed)
+        return ruled, children
 
     def _keep_evidence(
         self, entry: Entry, before: RolloutStatus, seen: Observations, decision: Decision
@@ -219,15 +235,6 @@ class Reconciler:
         named = evidence_names(decision.status)
         if (evidence_names(before) | answered) - named:
             self._keeper.keep(Job(entry.seen, named=named))
-
-    def _parsed(self, entry: Entry) -> Parsed:
-        parsed = entry.parsed
-        if parsed is None or (parsed.uid, parsed.generation) != (entry.seen.uid, entry.seen.generation):
-            before = parsed
-            parsed = entry.parsed = parse(entry.seen, self._known)
-            if before and before.spec and parsed.spec and before.spec.delivery != parsed.spec.delivery:
-                entry.children = None
-        return parsed
 
     async def _look_again(self, key: ObjectKey) -> datetime | None:
         """What was observed is out of date: read it all again, and decide anew."""
@@ -275,3 +282,4 @@ class Reconciler:
         finally:
             await self.gates.close()
             await self._references.close()
+            await self._ruler.close()

@@ -1,7 +1,7 @@
-"""What prompts that are not written inline refer to: followed once for each, however many rollouts refer to it.
+"""What rollouts refer to (prompts that are not written inline, policies): followed once, however many refer to it.
 
-A ConfigMap is watched by its name, as kubelet watches what its pods mount, so that others cost nothing. A version in a
-registry is asked for until it is there, and never again; an alias is asked for at the registry's poll interval.
+A ConfigMap or a policy is watched by its name, as kubelet watches what its pods mount, so that others cost nothing. A
+version in a registry is asked for until it is there, and never again; an alias at the registry's poll interval.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from promptrollout.cluster.errors import ClusterError
-from promptrollout.cluster.objects import ConfigMapObject, ObjectKey
+from promptrollout.cluster.errors import ClusterError, Forbidden, NotFound
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, PolicyKey, PolicyObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.registries import (
     NoSuchPromptError,
@@ -24,12 +24,12 @@ from promptrollout.registries import (
 log = logging.getLogger(__name__)
 _jitter = random.SystemRandom()
 
-#: ConfigMaps that are watched, each over a connection of its own; further ones are looked at every `_LOOK_S` seconds.
+#: ConfigMaps or policies that are watched, each over a connection of its own; others are looked at every `_LOOK_S`.
 MOST_WATCHES = 256
 _LOOK_S = 30.0
 #: Seconds before a failed look is repeated, doubling up to the poll interval (or `_LOOK_S`).
 _RETRY_S = 1.0
-#: Seconds that the first look at a ConfigMap may take within a turn.
+#: Seconds that the first look at a ConfigMap or a policy may take within a turn.
 _FIRST_S = 10.0
 
 
@@ -43,7 +43,7 @@ class ConfigMapReference:
         return f"ConfigMap {self.key.name}"
 
 
-Reference = ConfigMapReference | RegistryReference
+Reference = ConfigMapReference | PolicyKey | RegistryReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Answer:
     """What a reference has been found to name.
 
     Attributes:
-        version: of what was found, in a registry.
-        content: a ConfigMap's data, or a registry's document; None if there is nothing usable.
+        version: of what was found, in a registry; of a policy, all that tells it from another.
+        content: a ConfigMap's data, a registry's document, or nothing of a policy; None if there is nothing usable.
         problem: why there is nothing, in a sentence; it is the author's to mend.
         unavailable: why it could not be asked the last time; then the rest is of the time before.
     """
@@ -109,9 +109,9 @@ class References:
         return followed.answer
 
     async def first(self, rollout: ObjectKey, reference: Reference) -> Answer | None:
-        """As `follow`; the first answer of a ConfigMap, which the API server has at hand, is waited for shortly."""
+        """As `follow`; a first answer that the API server has at hand is waited for shortly."""
         known = self.follow(rollout, reference)
-        if known is None and isinstance(reference, ConfigMapReference):
+        if known is None and not isinstance(reference, RegistryReference):
             followed = self._followed[reference]
             try:
                 async with asyncio.timeout(_FIRST_S):
@@ -154,7 +154,7 @@ class References:
         failures = 0
         while True:
             try:
-                if isinstance(reference, ConfigMapReference):
+                if not isinstance(reference, RegistryReference):
                     await self._look(reference)
                     pause = _LOOK_S
                 else:
@@ -165,22 +165,25 @@ class References:
                 failures = 0
             except (ClusterError, RegistryUnavailableError) as error:
                 failures += 1
-                pause = self._failed(reference, str(error), failures)
+                pause = self._failed(reference, error, failures)
             except Exception:
                 failures += 1
                 log.exception("%s: cannot be followed", reference)
-                pause = self._failed(
-                    reference, f"{reference}: an error of the operator, see its log", failures
-                )
+                said = ClusterError(str(reference), "an error of the operator, see its log")
+                pause = self._failed(reference, said, failures)
             # Not all at once, neither after a start nor after an outage.
             await asyncio.sleep(pause * _jitter.uniform(0.8, 1.2))
 
-    def _failed(self, reference: Reference, why: str, failures: int) -> float:
-        followed = self._followed.get(reference)
+    def _failed(self, reference: Reference, error: Exception, failures: int) -> float:
+        followed, why = self._followed.get(reference), str(error)
         before = followed.answer if followed else None
         # The API server's absence is known to all, and a watch that broke has missed nothing that is not listed again.
         if isinstance(reference, RegistryReference):
             self._answered(reference, replace(before or Answer(), unavailable=why))
+        elif isinstance(reference, PolicyKey) and isinstance(error, NotFound):
+            self._answered(reference, _found(None))
+        elif isinstance(reference, PolicyKey) and isinstance(error, Forbidden):
+            self._answered(reference, Answer(unavailable=why))
         log.debug("%s: %s", reference, why)
         most = (
             self._registries[reference.registry].poll_interval
@@ -189,9 +192,16 @@ class References:
         )
         return min(_RETRY_S * 2.0 ** min(failures - 1, 10), most)
 
-    async def _look(self, reference: ConfigMapReference) -> None:
+    async def _look(self, reference: ConfigMapReference | PolicyKey) -> None:
         """Watch, which ends by an error only; beyond the limit one look."""
-        watched = sum(isinstance(one, ConfigMapReference) for one in self._followed)
+        watched = sum(not isinstance(one, RegistryReference) for one in self._followed)
+        if isinstance(reference, PolicyKey):
+            if watched > self._most_watches:
+                self._answered(reference, _found(await self._cluster.get_policy(reference)))
+                return
+            async for policy in self._cluster.watch_policy(reference):
+                self._answered(reference, _found(policy))
+            return
         if watched > self._most_watches:
             self._answered(reference, _found(await self._cluster.get_configmap(reference.key)))
             return
@@ -219,8 +229,11 @@ class References:
                 self._changed(rollout)
 
 
-def _found(seen: ConfigMapObject | None) -> Answer:
+def _found(seen: ConfigMapObject | PolicyObject | None) -> Answer:
     if seen is None or seen.deleted_at is not None:
         return Answer(problem="does not exist")
+    if isinstance(seen, PolicyObject):
+        # Its rules are read when a rollout takes them over: what the watch knows may be older than the prompt.
+        return Answer(f"{seen.uid}/{seen.generation}", {})
     # Without a version: labels and annotations change it too.
     return Answer(content=dict(seen.data))

@@ -2,7 +2,7 @@
 
 - `observations`: what the shell saw; `decision`: what it shall do.
 - `decide`: the order in which the concerns get their say, and nothing else.
-- `sourcing`, `delivering`, `commands`, `following`, `gating`, `trial`, `settling`: one concern each.
+- `sourcing`, `ruling`, `delivering`, `commands`, `following`, `gating`, `trial`, `settling`: one concern each.
 - `strategies`: one file each; the rest knows none by name.
 - `summary`: phase, message and conditions, derived once at the end.
 """
@@ -21,8 +21,10 @@ from promptrollout.rollout.observations import (
     LoadedPayload,
     Observations,
     PodsSeen,
+    PolicySeen,
     SourceSeen,
 )
+from promptrollout.rollout.ruling import asks_for_retry, begins_anew, rules_in_force
 
 __all__ = [
     "Better",
@@ -36,9 +38,13 @@ __all__ = [
     "Note",
     "Observations",
     "PodsSeen",
+    "PolicySeen",
     "Sampling",
     "SourceSeen",
+    "asks_for_retry",
+    "begins_anew",
     "checkpoint_of",
     "decide",
     "in_trial",
+    "rules_in_force",
 ]

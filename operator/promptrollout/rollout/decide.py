@@ -13,6 +13,7 @@ from promptrollout.rollout.following import follow_prompt
 from promptrollout.rollout.gating import close_gates, record_answers, wanted_gates
 from promptrollout.rollout.grounds import name_kept_evidence, record_decisions
 from promptrollout.rollout.observations import Observations
+from promptrollout.rollout.ruling import heed_policy
 from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
 from promptrollout.rollout.sourcing import heed_source
 from promptrollout.rollout.standing import forget_the_future
@@ -32,6 +33,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     turn = Turn(spec, status, seen, now)
     forget_the_future(turn)
     heed_source(turn)
+    heed_policy(turn)
     observe_delivery(turn)
     record_answers(turn)
     heed_analysis(turn)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from promptrollout.analysis import Evidence, Verdict
 from promptrollout.analysis.ledger import Ledger
+from promptrollout.api.merging import PolicyRules
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import MetricStatus, PromptChanges
 
@@ -153,6 +154,24 @@ class SourceSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySeen:
+    """The policy that the spec names, and the rules with which the spec of this turn was merged.
+
+    Attributes:
+        kind, name: as the spec names it.
+        rules: those of this turn; None if there are none to go on under.
+        renewed: whether they are the policy's own of now, taken over because something begins anew.
+        gone: whether it is known that there is no such policy now.
+    """
+
+    kind: str
+    name: str
+    rules: PolicyRules | None = None
+    renewed: bool = False
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DecidableSeen:
     """Whether a candidate that is like stable can be shown non-inferior in time, by the traffic of this trial."""
 
@@ -174,6 +193,7 @@ class Observations:
         blocked: why nothing can be delivered at all (a foreign ConfigMap, a lost revision); empty if it can.
         unresolved: why it is not known yet what is wanted (a registry that does not answer), as a sentence.
         source: where the prompt was looked for; None if it is written inline.
+        policy: the policy that the spec names; None if it names none.
         changes: what the wanted revision changes against stable, beside its texts; None if unknown or nothing.
         written: (sequence, moment) of the newest payload known to be in the ConfigMap.
         pods: which pods there are and what they have loaded; None if not looked at this time.
@@ -193,6 +213,7 @@ class Observations:
     blocked: str = ""
     unresolved: str = ""
     source: SourceSeen | None = None
+    policy: PolicySeen | None = None
     changes: PromptChanges | None = None
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None

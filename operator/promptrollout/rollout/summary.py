@@ -17,6 +17,7 @@ from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, 
 from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.returning import UNDONE
+from promptrollout.rollout.ruling import policy_problem
 from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
@@ -85,7 +86,9 @@ def _message(turn: Turn, phase: Phase) -> str:
     if phase is Phase.DELIVERING and turn.status.candidate:
         changes = describe_changes(turn.status.candidate.changes)
     problem = "" if turn.seen.unresolved else source_problem(turn)
-    return said + (f". Against stable it {changes}" if changes else "") + (f" ({problem})" if problem else "")
+    policy = "" if phase is Phase.INVALID else policy_problem(turn)
+    asides = "".join(f" ({aside})" for aside in (problem, policy) if aside)
+    return said + (f". Against stable it {changes}" if changes else "") + asides
 
 
 def _standing(turn: Turn, phase: Phase) -> str:
