@@ -162,7 +162,7 @@ def wire(default: object) -> object:
 
 MODEL = dict(model_fields(RolloutSpec, "spec"))
 #: What a policy may fill (the rollout's own wishes must stay visible), and what lists hold: see api/schema.py.
-BY_OPERATOR = ("spec.analysis", "spec.progressDeadline")
+BY_OPERATOR = ("spec.analysis", "spec.assignment", "spec.progressDeadline", "spec.strategy")
 
 
 def by_operator(path: str) -> bool:

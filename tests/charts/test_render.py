@@ -48,6 +48,7 @@ EVERYTHING = {
         },
         "allowedHosts": ["*.example.com"],
     },
+    "policies": {"cluster": True},
     "analysis": {"settle": "500ms"},
     "workers": 4,
     "resyncInterval": 300,
@@ -274,21 +275,24 @@ def granted(rendered, namespace="ops"):
 @pytest.mark.parametrize("mode", list(DeliveryMode))
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("namespaces", [[], ["shop", "search"]])
-@pytest.mark.parametrize("jobs", [False, True])
-def test_the_account_has_the_rights_that_are_needed_and_no_other(helm, mode, replicas, namespaces, jobs):
+@pytest.mark.parametrize(("jobs", "cluster_policies"), [(False, True), (True, False)])
+def test_the_account_has_the_rights_that_are_needed_and_no_other(
+    helm, mode, replicas, namespaces, jobs, cluster_policies
+):
     rendered = helm.template(
         {
             "delivery": {"mode": mode.value},
             "replicas": replicas,
             "watchNamespaces": namespaces,
             "gates": {"jobs": {"enabled": jobs}},
+            "policies": {"cluster": cluster_policies},
         }
     )
     places = {Scope.WATCHED: namespaces or [""], Scope.OWN: ["ops"], Scope.CLUSTER: [""]}
     lease = "prompt-rollout" if replicas > 1 else None
     assert granted(rendered) == {
         (namespace, right.group, right.resource, verb, right.name)
-        for right in needed(mode, lease=lease, jobs=jobs)
+        for right in needed(mode, lease=lease, jobs=jobs, cluster_policies=cluster_policies)
         for namespace in places[right.scope]
         for verb in right.verbs
     }

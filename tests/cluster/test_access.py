@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from promptrollout.api.spec import DeliveryMode
-from promptrollout.cluster.access import Question, missing_permissions, needed
+from promptrollout.cluster.access import Question, Scope, missing_permissions, needed
 
 
 class Account:
@@ -41,6 +41,12 @@ def test_leases_are_needed_for_leader_election_only():
     assert not [right for right in needed(DeliveryMode.MOUNT) if right.resource == "leases"]
     named = [right.name for right in needed(DeliveryMode.MOUNT, lease="mine") if "patch" in right.verbs]
     assert "mine" in named
+
+
+def test_without_cluster_policies_no_right_in_the_cluster_is_needed():
+    rights = needed(DeliveryMode.NUDGE, cluster_policies=False)
+    assert not [right for right in rights if right.scope is Scope.CLUSTER]
+    assert ("promptrolloutpolicies", "watch") in verbs(DeliveryMode.NUDGE, cluster_policies=False)
 
 
 async def test_with_all_rights_nothing_is_missing():

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.processes.supervisor import Command, free_port, wait_until
 from promptrollout.api.spec import DeliveryMode
-from promptrollout.cluster.access import Scope, needed
+from promptrollout.cluster.access import needed
 from tests.controller.conftest import rollout_manifest
 
 pytestmark = pytest.mark.realcluster
@@ -23,8 +23,8 @@ _numbers = count(1)
 def rules(mode=DeliveryMode.MOUNT, lease=None, without=()):
     return [
         {"apiGroups": [p.group], "resources": [p.resource], "verbs": list(p.verbs)}
-        for p in needed(mode, lease=lease)
-        if p.resource not in without and p.scope is not Scope.CLUSTER
+        for p in needed(mode, lease=lease, cluster_policies=False)
+        if p.resource not in without
     ]
 
 
@@ -85,6 +85,7 @@ def operator(supervisor, namespace, tmp_path):
 
     def begin(kubeconfig, *flags):
         scope = [f"--kubeconfig={kubeconfig}", f"--namespaces={namespace}", "--delivery-mode=Mount"]
+        scope.append("--cluster-policies=false")
         scope.append(f"--sources-file={sources}")
         running.append(Operator(supervisor, *scope, *flags))
         return running[-1]

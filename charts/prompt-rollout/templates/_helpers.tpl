@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the operator needs in each namespace that it watches, and no more (promptrollout.cluster.access). */}}
 {{- define "prompt-rollout.rules" -}}
 - apiGroups: [promptrollout.dev]
-  resources: [promptrollouts]
+  resources: [promptrollouts, promptrolloutpolicies]
   verbs: [get, list, watch]
 - apiGroups: [promptrollout.dev]
   resources: [promptrollouts/status]
@@ -80,6 +80,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [cronjobs]
   verbs: [get]
 {{- end }}
+{{- end -}}
+
+{{/* What it needs in the cluster, wherever the rollouts are. */}}
+{{- define "prompt-rollout.clusterRules" -}}
+- apiGroups: [promptrollout.dev]
+  resources: [clusterpromptrolloutpolicies]
+  verbs: [get, list, watch]
 {{- end -}}
 
 {{- define "prompt-rollout.subjects" -}}

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from promptrollout.api.base import GROUP
-from promptrollout.api.spec import DeliveryMode
+from promptrollout.api.policy import POLICY_PLURALS
+from promptrollout.api.spec import DeliveryMode, PolicyKind
 
 
 class Scope(StrEnum):
@@ -80,19 +81,23 @@ class Missing:
         )
 
 
-def needed(mode: DeliveryMode, *, lease: str | None = None, jobs: bool = False) -> tuple[Permission, ...]:
+def needed(
+    mode: DeliveryMode, *, lease: str | None = None, jobs: bool = False, cluster_policies: bool = True
+) -> tuple[Permission, ...]:
     """The rights that the operator needs, and no more.
 
     Args:
         mode: the default delivery mode; a rollout that asks for Nudge where the operator's default is another goes on
             at kubelet's pace, and says so.
         jobs: whether gates may run Jobs.
+        cluster_policies: whether rollouts may name ClusterPromptRolloutPolicies.
         lease: the name of the leader election's Lease, None without leader election.
     """
     read = ("get", "list", "watch")
     rights = [
         Permission(GROUP, "promptrollouts", read, "know which rollouts are wanted"),
         Permission(GROUP, "promptrollouts/status", ("patch",), "record what was decided"),
+        Permission(GROUP, POLICY_PLURALS[PolicyKind.NAMESPACED], read, _POLICIES),
         Permission(
             "",
             "configmaps",
@@ -102,6 +107,9 @@ def needed(mode: DeliveryMode, *, lease: str | None = None, jobs: bool = False) 
         Permission("", "pods", ("list",), "know which pods have to load a prompt"),
         Permission("events.k8s.io", "events", ("create", "patch"), "tell what happens as Events"),
     ]
+    if cluster_policies:
+        kind = POLICY_PLURALS[PolicyKind.CLUSTER]
+        rights.append(Permission(GROUP, kind, read, _POLICIES, Scope.CLUSTER))
     if mode is DeliveryMode.NUDGE:
         rights.append(
             Permission("", "pods", ("patch",), "have kubelet copy a changed prompt at once (mode Nudge)")
@@ -115,6 +123,9 @@ def needed(mode: DeliveryMode, *, lease: str | None = None, jobs: bool = False) 
         rights.append(Permission("coordination.k8s.io", "leases", ("create",), why, Scope.OWN))
         rights.append(Permission("coordination.k8s.io", "leases", ("get", "patch"), why, Scope.OWN, lease))
     return tuple(rights)
+
+
+_POLICIES = "know the rules that rollouts share"
 
 
 class AccessReviewer(Protocol):

@@ -186,6 +186,7 @@ class Operator:
             settings.delivery_mode,
             lease=settings.lease_name if settings.leader_election else None,
             jobs=settings.gates.jobs.enabled,
+            cluster_policies=settings.cluster_policies,
         )
         while True:
             said = self._rights

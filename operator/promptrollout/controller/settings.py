@@ -65,6 +65,7 @@ class Settings:
     acknowledge_poll: float = 2.0
     nudge_again: float = 30.0
     settle: float = 1.0
+    cluster_policies: bool = True
     leader_election: bool = False
     lease_name: str = "prompt-rollout"
     lease_namespace: str = ""
@@ -328,6 +329,12 @@ _OPTIONS: Final = (
         "TIME",
         _seconds(0, 300),
         "after a window's end at which it is read, so that scrapes under way are in",
+    ),
+    _Option(
+        "cluster-policies",
+        "BOOL",
+        lambda text: _choice("true", "false")(text) == "true",
+        "false: rollouts may name no ClusterPromptRolloutPolicy, and no right in the cluster is needed to read them",
     ),
     _Option(
         "leader-election",
