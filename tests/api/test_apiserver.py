@@ -107,7 +107,6 @@ class TestDefaults:
                 },
                 "flagd": False,
             },
-            "assignment": {"unit": "conversation", "onRollback": "Migrate", "drainTimeout": "30m"},
             "revisionHistoryLimit": 10,
         }
 

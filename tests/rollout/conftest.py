@@ -63,6 +63,7 @@ class Story:
         self.comparison = None
         self.of_arms = {}
         self.arms = {"terse": "1111000000", "warm": "2222000000", "formal": "3333000000"}
+        self.policy = None
         self.kept = ()
         self.answered = {}
         self.decisions = []
@@ -160,6 +161,7 @@ class Story:
             or ((delivered.sequence, delivered.written_at or self.now) if delivered else None),
             pods=PodsSeen(self.pods, dict(self.loaded), tuple(self.by_sub_path)),
             arms=dict(self.arms),
+            policy=self.policy,
             comparisons=(*((self.comparison,) if self.comparison else ()), *self.of_arms.values()),
             command=self.command,
             texts=frozenset(self.texts),

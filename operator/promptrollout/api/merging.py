@@ -156,7 +156,7 @@ class Merged:
 def merge(own: Json, rules: PolicyRules) -> Merged:
     """The rollout's spec over the policy's."""
     origins: dict[_Path, tuple[tuple[int | None, int | None], ...]] = {}
-    shared = {key: value for key, value in rules.spec.items() if key in FIELDS}
+    shared = {key: value for key, value in rules.spec.items() if key in FIELDS and value is not None}
     return Merged(_maps(own, shared, (), origins), own, rules, origins)
 
 

@@ -78,6 +78,7 @@ class Ruler:
         if needed:
             # What is under way goes on being compared by the rules it began with; nothing moves on.
             parsed = replace(parsed, problems=fresh.problems, unresolved=fresh.unresolved)
+            seen = replace(seen, unread=fresh.rules is None and bool(fresh.unresolved))
         return Ruled(parsed, seen)
 
     def leave(self, rollout: ObjectKey) -> None:

@@ -162,6 +162,7 @@ class PolicySeen:
         rules: those of this turn; None if there are none to go on under.
         renewed: whether they are the policy's own of now, taken over because something begins anew.
         gone: whether it is known that there is no such policy now.
+        unread: whether its rules of now are needed and could not be asked for; `Observations.unresolved` says why.
     """
 
     kind: str
@@ -169,6 +170,7 @@ class PolicySeen:
     rules: PolicyRules | None = None
     renewed: bool = False
     gone: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

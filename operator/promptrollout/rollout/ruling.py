@@ -1,6 +1,6 @@
 """A policy's rules in force, remembered so that an edit, a deletion or a restart changes nothing under way."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from promptrollout.api.merging import PolicyRules
 from promptrollout.api.spec import RolloutSpec
@@ -8,6 +8,9 @@ from promptrollout.api.status import PolicyInForce, RolloutStatus
 from promptrollout.rollout.following import goal_of
 from promptrollout.rollout.observations import Command, Observations
 from promptrollout.rollout.turn import Turn
+
+#: After the API server has not told a policy that is needed.
+_ASK_AGAIN = timedelta(seconds=5)
 
 
 def rules_in_force(status: RolloutStatus) -> PolicyRules | None:
@@ -43,6 +46,8 @@ def heed_policy(turn: Turn) -> None:
         if turn.spec is not None:
             turn.set(policy=None)
         return
+    if seen.unread:
+        turn.wake(turn.now + _ASK_AGAIN)
     if seen.renewed and seen.rules and not (turn.seen.problems or turn.seen.unresolved or turn.seen.blocked):
         old = _taken_over(turn, seen.rules)
     if old is None or (old.kind, old.name) != (seen.kind, seen.name):

@@ -47,7 +47,7 @@ def summarise(turn: Turn) -> RolloutStatus:
 
 def _phase(turn: Turn) -> Phase:
     status = turn.status
-    if turn.seen.problems or turn.seen.blocked or turn.spec is None:
+    if turn.seen.problems or turn.seen.blocked or (turn.spec is None and not turn.seen.unresolved):
         return Phase.INVALID
     if turn.seen.unresolved or not (status.stable or status.candidate or status.rejected):
         return Phase.PENDING
