@@ -237,3 +237,71 @@ def test_completion_offers_commands_and_forms():
     assert directive == ":4"
     assert suggestions(["get", "-o", "j"])[0] == ["json"]
     assert suggestions(["replay", ""])[1] == ":0"
+
+
+POLICY = {
+    "apiVersion": "promptrollout.dev/v1alpha1",
+    "kind": "PromptRolloutPolicy",
+    "metadata": {"name": "production", "namespace": "shop"},
+    "spec": {
+        "strategy": ROLLOUT["spec"]["strategy"],
+        "analysis": ROLLOUT["spec"]["analysis"],
+        "locked": ["analysis.metrics"],
+    },
+}
+
+
+@pytest.fixture
+def with_policy(tmp_path):
+    """The arguments of a rollout that leaves all to a policy, beside it in the same file or in another one."""
+
+    def write(*, apart=False, **spec):
+        own = {"prompt": ROLLOUT["spec"]["prompt"], "policyRef": {"name": "production"}, **spec}
+        documents, rollout, policy = (
+            [{**ROLLOUT, "spec": own}],
+            tmp_path / "ten.yaml",
+            tmp_path / "policy.yaml",
+        )
+        policy.write_text(yaml.safe_dump(POLICY))
+        rollout.write_text(yaml.safe_dump_all(documents if apart else [*documents, POLICY]))
+        return ["-f", str(rollout), *(["--policy", str(policy)] if apart else [])]
+
+    return write
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_plan_takes_the_policy_from_its_file_or_from_the_rollouts(rollout, with_policy, capsys, apart):
+    command = ["--traffic", "1000000/day", "-o", "json"]
+    assert run(["plan", "-f", rollout(), *command]) == 0
+    alone = capsys.readouterr().out
+    assert run(["plan", *with_policy(apart=apart), *command]) == 0
+    assert capsys.readouterr().out == alone
+
+
+def test_simulate_takes_the_policy_too(with_policy, capsys):
+    how = ["--traffic", "100000/day", "--runs", "2", "--for", "1h", "--processes", "1", "-o", "json"]
+    assert run(["simulate", *with_policy(), *how]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_plan_says_which_lock_is_broken_before_anything_is_applied(with_policy, capsys):
+    mine = {"metrics": [{"name": "cost", "preset": "sdk/cost"}]}
+    assert run(["plan", *with_policy(analysis=mine), "--traffic", "1000/day"]) == 1
+    assert "spec.analysis.metrics: policy production locks analysis.metrics" in capsys.readouterr().err
+
+
+def test_a_policy_that_is_nowhere_is_asked_for_by_its_option(with_policy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    arguments = with_policy(apart=True)
+    assert run(["plan", *arguments[:2], "--traffic", "1000/day"]) == 1
+    said = capsys.readouterr().err
+    assert "PromptRolloutPolicy production is not in the file" in said
+    assert "--policy FILE" in said
+
+
+def test_a_file_without_the_policy_and_a_rollout_without_a_reference_are_told(rollout, with_policy, capsys):
+    own = rollout()
+    assert run(["plan", *with_policy()[:2], "--policy", own, "--traffic", "1000/day"]) == 1
+    assert "holds no PromptRolloutPolicy production" in capsys.readouterr().err
+    assert run(["plan", "-f", own, *with_policy(apart=True)[2:], "--traffic", "1000/day"]) == 1
+    assert "spec.policyRef names no policy" in capsys.readouterr().err

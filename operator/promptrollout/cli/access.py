@@ -13,14 +13,19 @@ from typing import TypeVar
 from kubernetes.aio import config as kube_config
 
 from promptrollout.api.base import COMMAND_ANNOTATION, GROUP, PLURAL, VERSION
+from promptrollout.api.merging import merge
 from promptrollout.api.parse import parse_status
+from promptrollout.api.policy import POLICY_PLURALS
+from promptrollout.api.spec import PolicyKind
 from promptrollout.api.status import RolloutStatus
 from promptrollout.cli.printing import CliError
 from promptrollout.cluster.errors import ClusterError, Forbidden, NotFound, Unavailable
 from promptrollout.cluster.kube import connect
 from promptrollout.cluster.login import LoginError
+from promptrollout.cluster.objects import PolicyKey
 from promptrollout.cluster.transport import Limits, Request, Transport, api_path
 from promptrollout.cluster.values import Json, mapping_at, mappings_at, text_at, texts_at
+from promptrollout.rollout import rules_in_force
 
 _API = f"{GROUP}/{VERSION}"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -89,6 +94,12 @@ class Seen:
         return mapping_at(self.raw, "spec")
 
     @property
+    def spec_in_force(self) -> Json:
+        """The spec with the policy's rules that are in force."""
+        rules = rules_in_force(self.status)
+        return merge(self.spec, rules).spec if rules else self.spec
+
+    @property
     def status(self) -> RolloutStatus:
         """The status, as far as this version can read it."""
         return parse_status(mapping_at(self.raw, "status"))
@@ -117,6 +128,13 @@ class Cluster:
         """A ConfigMap."""
         path = api_path("v1", self.namespace, "configmaps", name)
         return await self._send(Request("GET", path, f"get configmaps {self.namespace}/{name}"))
+
+    async def policy(self, key: PolicyKey) -> Json:
+        """A policy; one of a namespace that the key leaves open is looked for in this connection's."""
+        kind = PolicyKind(key.kind)
+        namespace = "" if kind is PolicyKind.CLUSTER else key.namespace or self.namespace
+        path = api_path(_API, namespace, POLICY_PLURALS[kind], key.name)
+        return await self._send(Request("GET", path, f"get {key}"))
 
     async def annotate(self, name: str, annotation: str, value: str) -> Seen:
         """Set one annotation of a rollout."""

@@ -100,6 +100,12 @@ def _head(seen: Seen, status: RolloutStatus, now: datetime) -> RenderableType:
         table.add_row(Text("Candidate", style="dim"), status.candidate_revision)
     for arm in status.candidate.arms if status.candidate else ():
         table.add_row("", f"{arm.name}: {arm.revision}{f' (dropped: {arm.dropped})' if arm.dropped else ''}")
+    if policy := status.policy:
+        in_force = (
+            f"{policy.name} ({policy.kind}), generation {policy.generation}, since {_ago(policy.since, now)}"
+        )
+        gone = "; does not exist any more" if policy.gone_since else ""
+        table.add_row(Text("Policy", style="dim"), f"{in_force}{gone}")
     if status.delivered:
         loaded = status.delivered.acknowledged
         table.add_row(
@@ -110,7 +116,7 @@ def _head(seen: Seen, status: RolloutStatus, now: datetime) -> RenderableType:
 
 
 def _steps(seen: Seen, status: RolloutStatus) -> RenderableType | None:
-    steps = mapping_at(mapping_at(seen.spec, "strategy"), "canary").get("steps")
+    steps = mapping_at(mapping_at(seen.spec_in_force, "strategy"), "canary").get("steps")
     if not isinstance(steps, list) or not status.candidate:
         return None
     at = status.candidate.progress.step

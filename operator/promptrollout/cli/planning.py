@@ -6,33 +6,32 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from promptrollout.analysis import AnalysisPlan, Counts, MetricPlan
-from promptrollout.api.parse import parse_spec
 from promptrollout.api.quantities import format_weight, parse_decimal, parse_duration
-from promptrollout.api.spec import RolloutSpec
+from promptrollout.cli.access import Where
 from promptrollout.cli.assuming import assumed, describe, given
+from promptrollout.cli.loading import File, PolicyFile, Wanted, load_rollout
 from promptrollout.cli.measuring import Measured, measure
 from promptrollout.cli.printing import (
     UNDECIDABLE,
     USAGE,
     CliError,
+    Context,
+    Kubeconfig,
     Output,
     as_yaml,
     console,
     fail,
-    load_documents,
     structured,
 )
 from promptrollout.rollout.forecasting import RolloutPlan, better_ramp, is_better, plan_rollout
 from promptrollout.rollout.outlook import Facts
 from promptrollout.rollout.ramp import Ramp, as_yaml_steps, round_duration
-from promptrollout.sources.planning import Planned, plan_of
 
 _DAY = 86_400.0
 _PER = {
@@ -46,7 +45,6 @@ _PER = {
     "day": _DAY,
 }
 
-File = Annotated[str, typer.Option("-f", "--filename", help="A PromptRollout as YAML; - is standard input.")]
 Traffic = Annotated[str | None, typer.Option(help="Requests of both arms: 10000/day, 10/s, 600/min.")]
 Stable = Annotated[
     list[str] | None,
@@ -61,34 +59,6 @@ Stable = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("plan")(plan)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A rollout in a file, understood."""
-
-    name: str
-    namespace: str
-    spec: RolloutSpec
-    planned: Planned
-    document: Mapping[str, object] = field(default_factory=dict)
-
-
-def load_rollout(file: str) -> Wanted:
-    """The PromptRollout in a file; CliError with all that is wrong with it."""
-    found = [one for one in load_documents(file) if one.get("kind") == "PromptRollout"]
-    if len(found) != 1:
-        fail(f"{file} holds {len(found) or 'no'} PromptRollout{'s' if len(found) > 1 else ''}; one is wanted")
-    raw = found[0].get("metadata")
-    metadata = raw if isinstance(raw, Mapping) else {}
-    spec = parse_spec(found[0].get("spec"))
-    if not isinstance(spec, RolloutSpec):
-        fail(f"{file}: " + "; ".join(str(problem) for problem in spec))
-    planned = plan_of(spec.analysis)
-    if not isinstance(planned, Planned):
-        fail(f"{file}: " + "; ".join(str(problem) for problem in planned))
-    name, namespace = str(metadata.get("name") or ""), str(metadata.get("namespace") or "default")
-    return Wanted(name, namespace, spec, planned, found[0])
 
 
 def parse_traffic(text: str) -> float:
@@ -138,6 +108,9 @@ def plan(
         list[str] | None, typer.Option(metavar="METRIC=VALUE", help="How much requests of one unit resemble.")
     ] = None,
     requests_per_user: Annotated[float, typer.Option(help="To count users instead of requests.")] = 1.0,
+    policy: PolicyFile = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
     output: Output = None,
 ) -> None:
     """Say what a rollout can show at a given traffic, and when; and propose a better ramp if there is one.
@@ -147,7 +120,7 @@ def plan(
         kubectl promptrollout plan -f rollout.yaml --traffic 10000/day
         kubectl promptrollout plan -f rollout.yaml --from-prometheus http://localhost:9090
     """
-    wanted = load_rollout(file)
+    wanted = load_rollout(file, policy, Where(None, context, kubeconfig))
     analysis = wanted.planned.plan
     measured = Measured()
     if from_prometheus:

@@ -17,8 +17,10 @@ from rich.table import Table
 from promptrollout.analysis import AnalysisPlan, MetricKind, MetricPlan
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.cli.planning import File, load_rollout, parse_traffic
-from promptrollout.cli.printing import USAGE, Output, console, fail, structured
+from promptrollout.cli.access import Where
+from promptrollout.cli.loading import File, PolicyFile, load_rollout
+from promptrollout.cli.planning import parse_traffic
+from promptrollout.cli.printing import USAGE, Context, Kubeconfig, Output, console, fail, structured
 from promptrollout.rollout.ramp import round_duration
 from promptrollout.simulation import (
     Course,
@@ -72,13 +74,16 @@ def simulate_command(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the course of it here (.svg, .png or .pdf).")
     ] = None,
+    policy: PolicyFile = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
     output: Output = None,
 ) -> None:
     """Simulate a rollout many times: how often it is promoted or rolled back, when, and who saw a bad prompt.
 
     kubectl promptrollout simulate -f rollout.yaml --traffic 10000/day --metric errors=0.02:0.06
     """
-    wanted = load_rollout(file)
+    wanted = load_rollout(file, policy, Where(None, context, kubeconfig))
     plan = wanted.planned.plan
     course = _course(onset, drift, icc, cold)
     delay = _seconds("--judge-delay", judge_delay)
