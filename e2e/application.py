@@ -82,7 +82,8 @@ class Rollout:
     """The manifest of a PromptRollout for an application; `steps` and `analysis` as in its spec.
 
     `strategy`: another one than a canary of these steps. `prompt`: its whole spec.prompt, for one that is
-    not written inline; then `system_prompt` is not used.
+    not written inline; then `system_prompt` is not used. `policy`: its policyRef; then strategy and analysis are the
+    policy's, but for what `strategy` says.
     """
 
     application: Application
@@ -93,6 +94,7 @@ class Rollout:
     prompt: Json | None = None
     gates: Sequence[Json] = ()
     strategy: Json | None = None
+    policy: Json | None = None
 
     def manifest(self) -> Json:
         delivery: Mapping[str, object] = {
@@ -107,8 +109,15 @@ class Rollout:
             "spec": {
                 "prompt": self.prompt or inline_prompt(self.system_prompt),
                 "delivery": delivery,
-                "strategy": self.strategy or {"canary": {"steps": list(self.steps)}},
-                "analysis": dict(self.analysis),
+                **self._rules(),
                 **({"gates": list(self.gates)} if self.gates else {}),
             },
+        }
+
+    def _rules(self) -> Json:
+        if self.policy is not None:
+            return {"policyRef": self.policy, **({"strategy": self.strategy} if self.strategy else {})}
+        return {
+            "strategy": self.strategy or {"canary": {"steps": list(self.steps)}},
+            "analysis": dict(self.analysis),
         }

@@ -127,6 +127,11 @@ class Given:
         self._rollout = replace(self._rollout, prompt=source)
         return self
 
+    def policy(self, **reference: str) -> Self:
+        """`spec.policyRef`; strategy and analysis are left to it."""
+        self._rollout = replace(self._rollout, policy=reference)
+        return self
+
     def objects(self, *manifests: Json) -> Self:
         """Other objects of the namespace, applied as their author would."""
         self._stack.kubectl.apply(manifests, "-n", self._rollout.application.namespace)
@@ -196,7 +201,8 @@ class When:
         return self
 
     def the_strategy_becomes(self, **strategy: object) -> Self:
-        rollout = replace(self.subject.rollout, strategy=strategy)
+        """Another one; none: the policy's."""
+        rollout = replace(self.subject.rollout, strategy=strategy or None)
         self.subject = replace(self.subject, rollout=rollout)
         self.subject.stack.apply_rollout(rollout.manifest())
         return self

@@ -21,13 +21,13 @@ class Server:
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         return self._kubectl("-n", NAMESPACE, *arguments, stdin=stdin)
 
-    def get(self, name: str) -> dict[str, object]:
-        found = json.loads(self("get", "prollout", name, "-o", "json"))
+    def get(self, name: str, kind: str = "prollout") -> dict[str, object]:
+        found = json.loads(self("get", kind, name, "-o", "json"))
         assert isinstance(found, dict)
         return found
 
-    def spec(self, name: str) -> dict[str, object]:
-        spec = self.get(name)["spec"]
+    def spec(self, name: str, kind: str = "prollout") -> dict[str, object]:
+        spec = self.get(name, kind)["spec"]
         assert isinstance(spec, dict)
         return spec
 
@@ -35,10 +35,10 @@ class Server:
         """Server-side apply, as Argo CD and Flux do."""
         return self("apply", "--server-side", *flags, "-f", "-", stdin=manifest(name, spec))
 
-    def try_out(self, name: str, spec: object) -> str:
+    def try_out(self, name: str, spec: object, kind: str = "PromptRollout") -> str:
         """Why the API server refuses to create this, empty if it does not. Nothing is stored."""
         try:
-            self("create", "--dry-run=server", "-f", "-", stdin=manifest(name, spec))
+            self("create", "--dry-run=server", "-f", "-", stdin=manifest(name, spec, kind))
         except CommandError as refused:
             return refused.output
         return ""
@@ -55,11 +55,11 @@ class Server:
             return found.output
 
 
-def manifest(name: str, spec: object) -> str:
+def manifest(name: str, spec: object, kind: str = "PromptRollout") -> str:
     return json.dumps(
         {
             "apiVersion": "promptrollout.dev/v1alpha1",
-            "kind": "PromptRollout",
+            "kind": kind,
             "metadata": {"name": name},
             "spec": spec,
         }
@@ -68,6 +68,8 @@ def manifest(name: str, spec: object) -> str:
 
 def explains(kubectl: Kubectl) -> bool:
     try:
+        kubectl("explain", "clusterpromptrolloutpolicy.spec.locked")
+        kubectl("explain", "promptrolloutpolicy.spec.locked")
         return "messages" in kubectl("explain", "promptrollout.spec.prompt.inline")
     except CommandError:
         return False

@@ -5,9 +5,10 @@ import pytest
 import yaml
 
 from e2e.controlplane.kubectl import CommandError
+from promptrollout.api.merging import PolicyRules, merge, policy_problems
 from promptrollout.api.parse import parse_spec, read_status
-from promptrollout.api.resource import MAX_NAME
-from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.resource import CLUSTER_POLICY, MAX_NAME, POLICY, Resource
+from promptrollout.api.spec import PolicyKind, RolloutSpec
 from tests.api.cases import BASE, RIGHT, WRONG, Wrong, spec_with
 from tests.api.conftest import Server, manifest
 from tests.api.test_crd import SPEC
@@ -16,6 +17,7 @@ from tests.api.test_status import STORED, contains
 pytestmark = pytest.mark.realcluster
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "manifests").glob("*.yaml"))
+POLICY_KINDS = {kind.value for kind in PolicyKind}
 IMMEDIATE = spec_with("strategy", {"immediate": {}})
 
 
@@ -67,15 +69,23 @@ def test_a_right_spec_is_accepted(server: Server, spec: dict[str, object]):
 class TestExamples:
     def test_is_accepted_and_understood(self, server: Server, example: Path):
         server("apply", "-f", str(example))
-        stored = server.spec(yaml.safe_load(example.read_text())["metadata"]["name"])
-
+        stored = stored_spec(server, example)
+        if yaml.safe_load(example.read_text())["kind"] in POLICY_KINDS:
+            assert policy_problems(PolicyRules("", "", stored)) == ()
+            return
+        if "policyRef" in stored:
+            policy = yaml.safe_load((example.parent / "policy.yaml").read_text())
+            merged = merge(stored, PolicyRules(policy["kind"], policy["metadata"]["name"], policy["spec"]))
+            assert stored["policyRef"]["name"] == policy["metadata"]["name"]
+            assert merged.lock_problems == ()
+            stored = merged.spec
         assert isinstance(parse_spec(stored), RolloutSpec)
 
     def test_is_stored_as_written_but_for_defaults(self, server: Server, example: Path):
         written = yaml.safe_load(example.read_text())
         server("apply", "-f", str(example))
 
-        assert contains(server.spec(written["metadata"]["name"]), written["spec"])
+        assert contains(stored_spec(server, example), written["spec"])
 
     def test_leaves_no_difference_after_it_was_applied(self, server: Server, example: Path):
         server("apply", "-f", str(example))
@@ -85,10 +95,62 @@ class TestExamples:
         assert server.differs("--server-side", "--force-conflicts", "-f", str(example)) == ""
 
 
-def test_the_minimal_example_is_ten_lines():
-    (minimal,) = [path for path in EXAMPLES if path.name == "minimal.yaml"]
+@pytest.mark.parametrize("name", ["minimal.yaml", "with-policy.yaml"])
+def test_what_an_author_has_to_write_is_ten_lines(name: str):
+    (example,) = [path for path in EXAMPLES if path.name == name]
 
-    assert len(minimal.read_text().splitlines()) == 10
+    assert len(example.read_text().splitlines()) == 10
+
+
+class TestPolicies:
+    @pytest.mark.parametrize("resource", [POLICY, CLUSTER_POLICY], ids=lambda resource: resource.kind)
+    def test_read_as_documentation(self, server: Server, resource: Resource):
+        crd = json.loads(server("get", "crd", resource.name, "-o", "json"))
+        assert "NonStructuralSchema" not in {one["type"] for one in crd["status"]["conditions"]}
+        assert server("get", resource.short_names[0], "-o", "name") == server(
+            "get", resource.plural, "-o", "name"
+        )
+        for field in ("", ".spec", ".spec.strategy", ".spec.analysis.metrics", ".spec.locked"):
+            explained = server("explain", f"{resource.kind}{field}".lower())
+            assert "<no description>" not in explained
+            assert "<empty>" not in explained
+
+    @pytest.mark.parametrize(
+        ("spec", "said"),
+        [
+            ({"locked": ["analysis.metric"]}, 'Unsupported value: "analysis.metric"'),
+            ({"locked": ["gates", "gates"]}, "Duplicate value"),
+            ({"strategy": {}}, "name exactly one strategy"),
+            ({"analysis": {"metrics": [{"name": "m"}]}}, "either a preset or events"),
+            ({"strategy": {"canary": {"steps": [{"weight": 5}]}}}, "nothing ends this step"),
+            ({"progressDeadline": "soon"}, "should match"),
+            ({}, ""),
+            ({"locked": ["strategy", "analysis.metrics"], "rollbackWindow": 3}, ""),
+        ],
+    )
+    def test_are_refused_when_they_are_wrong(self, server: Server, spec: dict[str, object], said: str):
+        for kind in sorted(POLICY_KINDS):
+            assert said in (answer := server.try_out("wrong", spec, kind))
+            assert bool(said) == bool(answer)
+
+    def test_are_stored_without_any_default(self, server: Server):
+        shadow = {"shadow": {"sample": 10, "duration": "1h"}}
+        spec = {"strategy": shadow, "analysis": {}, "assignment": {"onRollback": "Drain"}}
+        server("apply", "--server-side", "-f", "-", stdin=manifest("bare", spec, PolicyKind.NAMESPACED))
+        assert server.spec("bare", "prolloutpolicy") == spec
+
+    def test_let_a_rollout_be_without_strategy_and_change_single_fields_of_a_metric(self, server: Server):
+        own = {"prompt": BASE["prompt"], "analysis": {"metrics": [{"name": "errors", "margin": "0.01"}]}}
+        assert server.try_out("own", {**own, "policyRef": {"name": "production"}}) == ""
+        assert "in policyRef a policy" in server.try_out("own", own)
+        assert "name" in server.try_out("own", {**own, "policyRef": {"kind": "PromptRolloutPolicy"}})
+        refused = server.try_out("own", {**own, "policyRef": {"kind": "Policy", "name": "production"}})
+        assert "Unsupported value" in refused
+
+
+def stored_spec(server: Server, example: Path) -> dict[str, object]:
+    written = yaml.safe_load(example.read_text())
+    return server.spec(written["metadata"]["name"], written["kind"].lower())
 
 
 class TestDefaults:
@@ -242,7 +304,7 @@ class TestColumns:
     def test_of_kubectl_get_wide(self, server: Server, shown: str):
         header, line = server("get", "prollout", shown, "-o", "wide").splitlines()
 
-        assert header.split()[5:] == ["AGE", "STABLE", "CANDIDATE", "MESSAGE"]
+        assert header.split()[5:] == ["AGE", "STABLE", "CANDIDATE", "POLICY", "MESSAGE"]
         assert "aaaaaaaaaa" in line
         assert line.rstrip().endswith("step 2/3 at 25%: 12m left")
 
