@@ -35,6 +35,7 @@ def test_a_policys_edit_reaches_the_next_prompt_and_its_deletion_no_running_one(
         .applied(policy(40))
         .the_operator_is_killed()
         .the_operator_starts()
+        .wait_for_condition("Delivered")
         .commanded("promote")
         .wait_for_weight(8_000)  # the second step, by the steps that it began with
     )
@@ -45,7 +46,8 @@ def test_a_policys_edit_reaches_the_next_prompt_and_its_deletion_no_running_one(
 
     when.kubectl("delete", "promptrolloutpolicy", "production")
     when.wait_for("the deletion to be said", lambda s: "production does not exist any more" in s.message)
-    when.commanded("promote").wait_for_weight(8_000).commanded("promote").wait_for_phase("Healthy")
+    when.wait_for_condition("Delivered").commanded("promote").wait_for_weight(8_000)
+    when.wait_for_condition("Delivered").commanded("promote").wait_for_phase("Healthy")
     when.then().every_weight_was_recorded_first().the_message_says("generation 2 stay in force")
     assert "PolicyGone" in when.subject.kubectl("get", "events")
 
@@ -54,7 +56,7 @@ def test_a_policys_edit_reaches_the_next_prompt_and_its_deletion_no_running_one(
     when.then().the_message_says(
         "spec.policyRef", "PromptRolloutPolicy production does not exist", "What is delivered stays as it is"
     ).users_get(stable)
-    when.applied(policy(20)).wait_for_weight(2_000)
+    when.applied(policy(20)).wait_for_weight(2_000).wait_for_condition("Delivered")
     when.then().weights_were(0, 1_000, 8_000, 0, 4_000, 8_000, 0, 2_000).all_pods_have_loaded_the_payload()
 
 
@@ -69,6 +71,7 @@ def test_a_locked_field_is_refused_and_what_is_served_stays(healthy, stack, appl
             .when()
             .the_prompt_becomes(TWO)
             .wait_for_weight(1_000)
+            .wait_for_condition("Delivered")
             .the_strategy_becomes(immediate={})
             .wait_for_phase("Invalid")
         )
