@@ -16,7 +16,8 @@ from promptrollout.analysis.plan import (
     SUM_MARGIN,
 )
 from promptrollout.api.crd import FOLDERS, custom_resource_definition, files, main, render, stale
-from promptrollout.api.resource import PROMPT_ROLLOUT, RESOURCES
+from promptrollout.api.policy import LOCKABLE
+from promptrollout.api.resource import CLUSTER_POLICY, POLICY, PROMPT_ROLLOUT, RESOURCES, Resource
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.sources.presets import PRESETS
 
@@ -114,6 +115,19 @@ def test_everything_is_bounded(part: str):
     ]
 
     assert unbounded == []
+
+
+@pytest.mark.parametrize("resource", [POLICY, CLUSTER_POLICY], ids=lambda resource: resource.kind)
+def test_a_policy_is_described_bounded_and_applies_no_default_of_its_own(resource: Resource):
+    schema = custom_resource_definition(resource)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]  # type: ignore[index]
+    every = dict(fields(schema["properties"]["spec"], "spec"))
+
+    assert [p for p, s in every.items() if not p.endswith("[]") and not s.get("description")] == []
+    assert [p for p, s in every.items() if "default" in s] == []
+    assert [p for p, s in every.items() if s.get("type") == "array" and not {"maxItems"} <= s.keys()] == []
+    assert {path.partition(".")[2] for path in every} >= set(LOCKABLE)
+    shared = {path for path in every if not path.startswith("spec.locked")}
+    assert shared <= set(SPEC), "each stands at the same place in a rollout's spec"
 
 
 def test_every_rule_has_a_plain_message():
