@@ -158,7 +158,7 @@ subjects: [{kind: ServiceAccount, name: operator}]
 
 async def test_missing_rights_are_found_and_the_rules_it_names_cure_them(control_plane, namespace, kubectl):
     kubectl("create", "serviceaccount", "operator", "-n", namespace)
-    rights = needed(DeliveryMode.NUDGE, lease="operator")
+    rights = needed(DeliveryMode.NUDGE, lease="operator", cluster_policies=False)
     where = {"namespaces": [namespace], "own_namespace": namespace}
     async with KubeCluster(
         await connect(control_plane.kubeconfig_for(namespace, "operator")), instance="operator"
