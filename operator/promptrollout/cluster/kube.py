@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,8 +152,9 @@ class KubeCluster:
     async def watch_configmap(self, key: ObjectKey) -> AsyncIterator[ConfigMapObject | None]:
         """See Cluster."""
         path = api_path("v1", key.namespace, "configmaps")
-        async for raw in self._watch_one(path, key.name, f"configmaps {key}"):
-            yield parse_configmap(raw) if raw is not None else None
+        async with aclosing(self._watch_one(path, key.name, f"configmaps {key}")) as changes:
+            async for raw in changes:
+                yield parse_configmap(raw) if raw is not None else None
 
     async def get_policy(self, key: PolicyKey) -> PolicyObject | None:
         """See Cluster."""
@@ -165,10 +167,11 @@ class KubeCluster:
     async def watch_policy(self, key: PolicyKey) -> AsyncIterator[PolicyObject | None]:
         """See Cluster."""
         path = api_path(_API, key.namespace, POLICY_PLURALS[PolicyKind(key.kind)])
-        async for raw in self._watch_one(path, key.name, str(key)):
-            yield parse_policy(key, raw) if raw is not None else None
+        async with aclosing(self._watch_one(path, key.name, str(key))) as changes:
+            async for raw in changes:
+                yield parse_policy(key, raw) if raw is not None else None
 
-    async def _watch_one(self, path: str, name: str, what: str) -> AsyncIterator[Json | None]:
+    async def _watch_one(self, path: str, name: str, what: str) -> AsyncGenerator[Json | None, None]:
         """As kubelet watches what its pods mount: by name, which the API server has an index for."""
         query = {"fieldSelector": f"metadata.name={name}"}
         while True:
@@ -177,11 +180,12 @@ class KubeCluster:
             ask = {**query, "resourceVersion": text_at(mapping_at(listed, "metadata"), "resourceVersion")}
             request = Request("GET", path, f"watch {what}", ask)
             # Not all at once: watches that began together must not be renewed together.
-            async for event in self._transport.watch(request, _jitter.uniform(240.0, 480.0)):
-                kind, raw = text_at(event, "type"), mapping_at(event, "object")
-                if kind not in _CHANGES:  # an ERROR, 410 say: what was missed is listed anew
-                    break
-                yield raw if kind != "DELETED" else None
+            async with aclosing(self._transport.watch(request, _jitter.uniform(240.0, 480.0))) as events:
+                async for event in events:
+                    kind, raw = text_at(event, "type"), mapping_at(event, "object")
+                    if kind not in _CHANGES:  # an ERROR, 410 say: what was missed is listed anew
+                        break
+                    yield raw if kind != "DELETED" else None
             await asyncio.sleep(1.0)  # a server that ends watches at once is not to be hammered
 
     async def create_configmap(self, content: ConfigMapContent) -> ConfigMapObject:

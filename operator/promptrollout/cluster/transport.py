@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 from urllib.parse import quote
@@ -160,7 +160,7 @@ class Transport:
         except TimeoutError:
             raise Unavailable(request.action, f"no answer within {limit:g} s") from None
 
-    async def watch(self, request: Request, seconds: float) -> AsyncIterator[Json]:
+    async def watch(self, request: Request, seconds: float) -> AsyncGenerator[Json, None]:
         """The events of a watch, until the server ends it after about so many seconds.
 
         Raises:
