@@ -131,6 +131,15 @@ REASONS: Mapping[str, Reason] = {
         "look at what the message names; it is asked again by itself",
     ),
     "PromptSourceAvailable": Reason(_NORMAL, "the prompt's source can be asked again"),
+    "PolicyInForce": Reason(
+        _NORMAL, "a policy's rules are taken over: of a first or a new prompt, a retry, or another policy"
+    ),
+    "PolicyGone": Reason(
+        _WARNING,
+        "the policy that the spec names does not exist any more; the rules it gave stay in force",
+        "create it again, or name another one: the next new prompt needs it",
+    ),
+    "PolicyFound": Reason(_NORMAL, "a policy that was gone is there again"),
     "PayloadRepaired": Reason(
         _WARNING,
         "someone changed or deleted the ConfigMap that pods mount; it is as decided again",
