@@ -17,7 +17,7 @@ from promptrollout.api.base import to_rfc3339
 from promptrollout.gates.answers import judge, read_report
 from promptrollout.gates.config import WebhookConfig
 from promptrollout.gates.protocol import GateError, Run, Tell
-from promptrollout.remote.signing import key_of, signature
+from promptrollout.remote.signing import signed_headers
 from promptrollout.rollout import GateAnswer
 
 log = logging.getLogger(__name__)
@@ -100,14 +100,7 @@ class WebhookKind:
     def _headers(self, config: WebhookConfig, id_: str, body: bytes) -> Mapping[str, str]:
         """Read from files each time: secrets rotate. The id is the same for each repetition, the signature is not."""
         now = int(self._clock())
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "prompt-rollout",
-            "Idempotency-Key": id_,
-            "webhook-id": id_,
-            "webhook-timestamp": str(now),
-            "webhook-signature": signature(key_of(config.secret_file.read_text()), id_, now, body),
-        }
+        headers = signed_headers(config.secret_file.read_text(), id_, now, body)
         if config.bearer_token_file is not None:
             headers["Authorization"] = f"Bearer {config.bearer_token_file.read_text().strip()}"
         return headers

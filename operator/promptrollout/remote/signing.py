@@ -25,3 +25,15 @@ def signature(key: bytes, id_: str, timestamp: int, body: bytes) -> str:
     """The header `webhook-signature`: HMAC-SHA256 over `<id>.<timestamp>.<body>`."""
     signed = b".".join((id_.encode(), str(timestamp).encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def signed_headers(secret: str, id_: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """What goes with a JSON body; the id stays the same when it is sent again. Raises ValueError for a bad secret."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "prompt-rollout",
+        "Idempotency-Key": id_,
+        "webhook-id": id_,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(key_of(secret), id_, timestamp, body),
+    }
