@@ -1,8 +1,8 @@
 """Channels that Apprise speaks to: Slack, Microsoft Teams (workflows), Discord, and any other service of Apprise's.
 
-Apprise is imported when the first such channel is used, and of its plugins only the one that is needed. It blocks, so it
-runs in a thread that is never waited for: the interpreter ends without it. What it logs may hold a URL, so
-nothing of that is passed on but the HTTP status.
+Apprise is imported when the first such channel is used, and of its plugins only the one that is needed. It blocks, so
+it runs in a thread that is never waited for: the interpreter ends without it. What it logs may hold a URL, so nothing
+of that is passed on but the HTTP status.
 """
 
 import asyncio
@@ -143,7 +143,7 @@ class Chat:
         return kind(**{**parsed, **service.options, "asset": asset}) if parsed else None
 
     def _plain(self, text: str) -> str:
-        """What an author has written must not ring everybody's phone: a mention is broken by a character of no width."""
+        """No author rings everybody's phone: a mention is broken by a character of no width."""
         pattern = self._service.mention
         return re.sub(pattern, "\u200b", text, flags=re.IGNORECASE) if pattern else text
 

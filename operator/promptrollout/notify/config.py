@@ -24,8 +24,8 @@ class ChannelConfig(_Setting):
 
     `type` is a name in `notify.KINDS`. `url_file` holds the URL, which is a secret of its own with chats; a webhook may
     have a plain `url` instead, and needs `secret_file`, with which it is signed. Files are read at each message.
-    `reasons` are told where a rollout names none; `namespaces`, if there are any, are the only ones whose rollouts may use
-    the channel. `per_minute` and `burst` bound how much it is told. `timeout` is that of one attempt, in seconds.
+    `reasons` are told where a rollout names none; `namespaces`, if there are any, are the only ones whose rollouts may
+    use the channel. `per_minute` and `burst` bound how much it is told. `timeout` is that of one attempt, in seconds.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""Sends what channels are told: a bounded queue and a task for each, so that none waits for another, and nobody for any."""
+"""Sends what channels are told: a bounded queue and a task for each, so that nothing waits for a channel."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Literal
 from uuid import uuid4
 
@@ -29,7 +29,7 @@ QUEUE_SIZE = 100
 GIVE_UP_S = 600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 #: A letter that comes later than this says when it happened.
-_LATE = timedelta(minutes=1)
+_LATE_S = 60.0
 #: How many rollouts a summary names.
 _NAMED = 5
 
@@ -47,6 +47,15 @@ class Hooks:
     failed: Callable[[str, Notification, str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """A letter, since when (by the loop's clock) it waits, and if it is a summary, of what."""
+
+    letter: Letter
+    at: float
+    held: HeldBack | None = None
+
+
 class Channel:
     """One channel: what it may be told, what waits, and the task that sends it."""
 
@@ -58,10 +67,11 @@ class Channel:
         self.templates = templates
         self._notifier = notifier
         self._hooks = hooks
-        self._waiting: deque[Letter] = deque()
+        self._waiting: deque[_Posted] = deque()
         self._news = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._busy = False
         self._complaint = ""
         self._task: asyncio.Task[None] | None = None
         self._allowance: Allowance | None = None
@@ -69,7 +79,7 @@ class Channel:
     @property
     def waiting(self) -> int:
         """Letters that are not sent yet."""
-        return len(self._waiting) + (not self._idle.is_set())
+        return len(self._waiting) + self._busy
 
     def start(self) -> None:
         """Begin to send, and say what is wrong with the channel's settings."""
@@ -86,13 +96,14 @@ class Channel:
             self._allowed(now).lost(happened, now)
             self._hooks.result(self.name, "dropped")
         else:
-            self._waiting.append(self.templates.letter(told))
+            self._waiting.append(_Posted(self.templates.letter(told), now))
+            self._settled.clear()
         self._news.set()
 
     async def finish(self) -> None:
         """Until nothing waits, or the channel does not answer."""
-        while self.waiting and not self._complaint and self._task is not None and not self._task.done():
-            await asyncio.sleep(0.01)
+        if not self._complaint and self._task is not None:
+            await self._settled.wait()
 
     async def close(self) -> None:
         """Stop; what waits is lost, and said in the log."""
@@ -107,14 +118,17 @@ class Channel:
     async def _run(self) -> None:
         await self._check()
         while True:
-            letter, held = await self._next()
-            self._idle.clear()
+            posted = await self._next()
+            self._busy = True
+            self._settled.clear()
             try:
-                await self._deliver(letter, held)
+                await self._deliver(posted)
             except Exception:  # one letter must not end the channel
                 _log.exception("channel %s: a letter was lost", self.name)
             finally:
-                self._idle.set()
+                self._busy = False
+                if not self._waiting:
+                    self._settled.set()
 
     async def _check(self) -> None:
         try:
@@ -125,30 +139,30 @@ class Channel:
         if problem:
             _log.error("channel %s: %s", self.name, problem)
 
-    async def _next(self) -> tuple[Letter, HeldBack | None]:
+    async def _next(self) -> _Posted:
         while True:
             self._news.clear()
             if self._waiting:
-                return self._waiting.popleft(), None
+                return self._waiting.popleft()
             now = self._now()
             if held := self._allowed(now).summary(now):
-                return summary_letter(held), held
+                return _Posted(summary_letter(held), now, held)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._allowed(now).summary_in(now)):
                     await self._news.wait()
 
-    async def _deliver(self, letter: Letter, held: HeldBack | None) -> None:
+    async def _deliver(self, posted: _Posted) -> None:
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 async with asyncio.timeout(self.config.timeout + 5.0):
-                    await self._notifier.send(_dated(letter))
+                    await self._notifier.send(_dated(posted, self._now()))
             except Exception as error:
                 final, wait = self._why(error)
                 pause_now = wait if wait is not None else _jitter.uniform(pause / 2, pause)
-                age = (datetime.now(UTC) - letter.at).total_seconds()
+                age = self._now() - posted.at
                 if final or age + pause_now > GIVE_UP_S:
-                    self._give_up(letter, held)
+                    self._give_up(posted)
                     return
                 await asyncio.sleep(pause_now)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -169,16 +183,17 @@ class Channel:
         if said != self._complaint:
             _log.warning("channel %s: %s%s", self.name, said, "" if final else "; it is tried again")
         self._complaint = said
+        self._settled.set()
         return final, None if wait is None else min(max(wait, 0.0), _LONGEST_PAUSE_S)
 
-    def _give_up(self, letter: Letter, held: HeldBack | None) -> None:
+    def _give_up(self, posted: _Posted) -> None:
         self._hooks.result(self.name, "failed")
-        now = self._now()
-        if held is not None:
-            self._allowed(now).restore(held, now)
-        if letter.notification is not None:
-            self._allowed(now).lost(_happened(letter.notification), now)
-            self._hooks.failed(self.name, letter.notification, self._complaint)
+        now, told = self._now(), posted.letter.notification
+        if posted.held is not None:
+            self._allowed(now).restore(posted.held, now)
+        if told is not None:
+            self._allowed(now).lost(_happened(told), now)
+            self._hooks.failed(self.name, told, self._complaint)
 
     def _allowed(self, now: float) -> Allowance:
         """Made late: the clock is the loop's."""
@@ -237,7 +252,8 @@ def _happened(told: Notification) -> Happened:
     return Happened(f"{told.namespace}/{told.rollout}", told.reason, told.message)
 
 
-def _dated(letter: Letter) -> Letter:
-    if datetime.now(UTC) - letter.at < _LATE:
+def _dated(posted: _Posted, now: float) -> Letter:
+    letter = posted.letter
+    if now - posted.at < _LATE_S:
         return letter
     return replace(letter, text=f"{letter.text}\n(it happened at {to_rfc3339(letter.at)})")

@@ -14,7 +14,7 @@ from promptrollout.notify.protocol import Letter, Notification
 TITLE: Final = "{{ namespace }}/{{ rollout }}: {{ reason }}"
 TEXT: Final = """\
 {{ message }}
-{{ phase }}{% if weight %}, candidate {{ candidate }} at {{ weight }}{% elif candidate %}, candidate {{ candidate }}{% endif %}\
+{{ phase }}{% if candidate %}, candidate {{ candidate }}{% if weight %} at {{ weight }}{% endif %}{% endif %}\
 {% if stable %}, stable {{ stable }}{% endif %}{% if verdict %}; {{ verdict }}{% endif %}
 """
 #: Characters: no chat takes much more, and no person reads it.
@@ -68,7 +68,7 @@ class Templates:
 
 
 def compiled(title: str | None, text: str | None) -> Templates:
-    """Templates that have been tried on every reason; what fails is said in `problem`, and the default takes its place."""
+    """Templates, tried on every reason; `problem` says what fails, and the default takes its place."""
     problems: list[str] = []
     made = {
         name: _try(name, given, problems) if given else None
