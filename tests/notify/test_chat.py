@@ -195,3 +195,30 @@ def test_nothing_of_apprise_is_imported_until_a_chat_is_used_and_then_only_its_p
         "assert sorted(plugins) == ['apprise.plugins.base', 'apprise.plugins.slack'], plugins"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603 - our own
+
+
+def test_a_chat_that_hangs_does_not_keep_the_process_alive(tmp_path):
+    program = f"""
+import asyncio, socket, pathlib
+from promptrollout.notify import KINDS, Letter
+from promptrollout.notify.config import ChannelConfig
+import datetime
+silent = socket.create_server(("127.0.0.1", 0))
+file = pathlib.Path({str(tmp_path / "url")!r})
+file.write_text(f"json://127.0.0.1:{{silent.getsockname()[1]}}/")
+chat = KINDS["apprise"].open(ChannelConfig(type="apprise", urlFile=file, timeout=60.0))
+letter = Letter("1", datetime.datetime.now(datetime.UTC), "title", "text")
+async def main():
+    sending = asyncio.create_task(chat.send(letter))
+    loop = asyncio.get_running_loop()
+    silent.setblocking(False)
+    connection, _ = await loop.sock_accept(silent)
+    await loop.sock_recv(connection, 1)
+    sending.cancel()
+asyncio.run(main())
+print("over")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
+    )  # noqa: S603 - our own
+    assert ended.stdout == "over\n"

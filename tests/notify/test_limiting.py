@@ -63,10 +63,8 @@ def test_a_summary_that_could_not_be_sent_is_in_the_next():
     st.floats(0.1, 20),
 )
 def test_no_stretch_of_time_has_more_than_the_burst_and_what_was_earned_in_it(gaps, size, every):
-    bucket, taken = Bucket(size, every, 0.0), []
-    for at in itertools.accumulate(gaps):
-        if bucket.take(at):
-            taken.append(at)
+    bucket = Bucket(size, every, 0.0)
+    taken = [at for at in itertools.accumulate(gaps) if bucket.take(at)]
     for first, last in itertools.combinations_with_replacement(range(len(taken)), 2):
         assert last - first + 1 <= size + (taken[last] - taken[first]) / every + 1e-6
 
