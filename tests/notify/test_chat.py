@@ -218,7 +218,6 @@ async def main():
 asyncio.run(main())
 print("over")
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
-    )  # noqa: S603 - our own
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)  # noqa: S603 - our own
     assert ended.stdout == "over\n"
