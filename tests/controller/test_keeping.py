@@ -55,8 +55,8 @@ class Stored:
     async def delete_configmap(self, observed):
         del self.maps[observed.key]
 
-    def emit(self, regarding, kind, reason, message):
-        self.events.append(reason)
+    def tell(self, owner, note):
+        self.events.append(note.reason)
 
 
 def comparison(count=5):
@@ -77,7 +77,7 @@ def record(kind="Step", minute=0):
 @asynccontextmanager
 async def working(cluster):
     told = []
-    keeper = Keeper(cluster, lambda key, kept: told.append(kept), "1.2.3")
+    keeper = Keeper(cluster, cluster.tell, lambda key, kept: told.append(kept), "1.2.3")
     task = asyncio.create_task(keeper.run())
     try:
         yield keeper, told

@@ -204,7 +204,7 @@ def test_help_names_every_setting_its_variable_and_its_default(capsys):
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.replace("prompt-\n", "prompt-").split())
     flags = re.findall(r" --([a-z-]+) (?:[A-Z,]+|\[BOOL\]) ", said.split("options:")[1])
-    in_files = {"sources", "registries", "gates"}
+    in_files = {"sources", "registries", "gates", "notifications"}
     fields = {name for name in Settings.__dataclass_fields__ if name not in in_files | {"ignored"}}
     assert {flag.replace("-", "_") for flag in flags} == fields | {f"{name}_file" for name in in_files}
     for flag in flags:

@@ -108,7 +108,7 @@ def test_the_page_shows_every_phase_so_that_one_that_empties_goes_to_zero(teleme
 def test_every_gauge_is_on_the_page(telemetry):
     now = Gauges(
         {}, queue_due=1, queue_scheduled=2, queue_lag=3, in_work=4, failing=5, compared=6, awaited=7,
-        sampling_age=8, loop_lag=9, leading=False, ready=True, gates=10,
+        sampling_age=8, loop_lag=9, leading=False, ready=True, gates=10, notifications=11,
     )  # fmt: skip
     page = telemetry.page(now).decode()
     shown = dict(re.findall(r"^promptrollout_operator_(\w+) ([\d.]+)$", page, re.MULTILINE))
@@ -116,6 +116,7 @@ def test_every_gauge_is_on_the_page(telemetry):
         "queue_depth": 1, "queue_scheduled": 2, "queue_lag_seconds": 3, "reconciles_in_progress": 4,
         "reconciles_failing": 5, "trials_compared": 6, "payloads_awaited": 7, "sampling_age_seconds": 8,
         "event_loop_lag_seconds": 9, "leader": 0, "ready": 1, "gates_running": 10,
+        "notifications_waiting": 11,
     }  # fmt: skip
     assert 'promptrollout_operator_build_info{kopf="' in page
 

@@ -11,6 +11,7 @@ from promptrollout.api.canary import Canary
 from promptrollout.api.cel import Rule, exactly_one, present, rules
 from promptrollout.api.gates import Gates
 from promptrollout.api.metrics import ONE_MEASURE
+from promptrollout.api.notify import Notifies
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.shadow import Shadow
 from promptrollout.api.spec import Analysis, Immediate, OnRollback, PolicyKind
@@ -91,6 +92,10 @@ class _Shared(ApiModel):
         ge=1,
         le=100,
         description="Back to one of so many revisions that were stable before, it goes at once and without a trial.",
+    )
+    notify: Notifies | None = Field(
+        default=None,
+        description="Which channels are told what happens to a rollout. A rollout's own list takes the place of this.",
     )
 
 

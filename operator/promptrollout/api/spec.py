@@ -11,6 +11,7 @@ from promptrollout.api.canary import Canary
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 from promptrollout.api.gates import Gates
 from promptrollout.api.metrics import ONE_MEASURE, Metric
+from promptrollout.api.notify import Notifies
 from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.shadow import Shadow
@@ -359,5 +360,12 @@ class RolloutSpec(ApiModel):
         description=(
             "When the prompt is changed back to one of so many revisions that were stable before, it serves all at "
             "once, without a trial and without gates. Default: such a prompt is tried like any other."
+        ),
+    )
+    notify: Notifies | None = Field(
+        default=None,
+        description=(
+            "Which channels are told what happens here, and of what. Default: the operator's; an empty list: none. "
+            "A channel that fails holds nothing up."
         ),
     )

@@ -10,7 +10,9 @@ from datetime import datetime
 from promptrollout.cluster.errors import AlreadyExists, ClusterError
 from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject
 from promptrollout.cluster.protocol import Cluster
+from promptrollout.cluster.values import Json
 from promptrollout.controller.children import documents_in, payload_content, revision_content
+from promptrollout.controller.heralding import Herald
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.parsed import Parsed
 from promptrollout.controller.telemetry import Telemetry
@@ -25,8 +27,11 @@ log = logging.getLogger(__name__)
 class Applier:
     """Writes what was decided."""
 
-    def __init__(self, cluster: Cluster, clock: Callable[[], datetime], telemetry: Telemetry) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Callable[[], datetime], telemetry: Telemetry, herald: Herald
+    ) -> None:
         self._cluster = cluster
+        self._herald = herald
         self._clock = clock
         self._telemetry = telemetry
 
@@ -38,15 +43,16 @@ class Applier:
             ClusterError: a write failed; the next turn does it again.
         """
         await self._keep_revisions(entry, parsed, children, decision)
+        before = entry.seen.status
         entry.seen = await self._cluster.patch_status(entry.seen, decision.status.to_wire())
         for note in decision.notes:
-            self._tell(entry, note)
+            self._tell(entry, note, before)
         written = await self._write_payload(entry, parsed, children, decision)
         await self._trim_history(parsed, children, decision)
         return written
 
-    def _tell(self, entry: Entry, note: Note) -> None:
-        self._cluster.emit(entry.seen.ref, note.type, note.reason, note.message)
+    def _tell(self, entry: Entry, note: Note, before: Json) -> None:
+        self._herald.tell(entry.seen, note, before)
         self._telemetry.decisions.labels(note.reason).inc()
         log.info("%s: %s: %s", entry.seen.key, note.reason, note.message)
 
@@ -107,12 +113,8 @@ class Applier:
         entry.written = (delivered.sequence, self._clock())
         if repaired:
             what = "was deleted" if before is None else "had been changed"
-            self._cluster.emit(
-                entry.seen.ref,
-                "Warning",
-                "PayloadRepaired",
-                f"ConfigMap {content.key} {what} and is restored",
-            )
+            said = f"ConfigMap {content.key} {what} and is restored"
+            self._herald.tell(entry.seen, Note("Warning", "PayloadRepaired", said))
         return True
 
     async def _trim_history(self, parsed: Parsed, children: Children, decision: Decision) -> None:

@@ -22,7 +22,7 @@ from promptrollout.cluster.errors import AlreadyExists, ClusterError, NamespaceT
 from promptrollout.cluster.objects import ConfigMapContent, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import EVIDENCE_KIND, KIND_LABEL, ROLLOUT_LABEL, evidence_content
-from promptrollout.rollout import Comparison, KeptEvidence
+from promptrollout.rollout import Comparison, KeptEvidence, Note
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,20 @@ class Keeper:
     """Writes evidence in the background, one ConfigMap at a time.
 
     Args:
+        tell: called when evidence could not be kept.
         kept: called with a rollout's key when evidence of it has been written.
         version: the operator's.
     """
 
     def __init__(
-        self, cluster: Cluster, kept: Callable[[ObjectKey, KeptEvidence], None], version: str
+        self,
+        cluster: Cluster,
+        tell: Callable[[RolloutObject, Note], None],
+        kept: Callable[[ObjectKey, KeptEvidence], None],
+        version: str,
     ) -> None:
         self._cluster = cluster
+        self._tell = tell
         self._kept = kept
         self._version = version
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
@@ -108,7 +114,7 @@ class Keeper:
             asyncio.get_running_loop().call_later(_AGAIN_S[job.tries], self._jobs.put_nowait, again)
         elif job.records:
             said = f"what {job.records[-1].kind} rested on could not be kept: {error}"
-            self._cluster.emit(job.owner.ref, "Warning", "EvidenceNotKept", said)
+            self._tell(job.owner, Note("Warning", "EvidenceNotKept", said))
 
     async def _write(self, job: Job) -> None:
         seen = job.comparison

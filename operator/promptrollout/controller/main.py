@@ -110,7 +110,8 @@ class Operator:
         )
         registries = {name: KINDS[one.type](name, one) for name, one in settings.registries.items()}
         jobs = KubeJobs(transport, lambda: self._leader.leading)
-        outside = Outside(self._sources, registries, settings.gates, kinds_of(settings.gates, jobs))
+        kinds = kinds_of(settings.gates, jobs)
+        outside = Outside(self._sources, registries, settings.gates, kinds, settings.notifications)
         self._reconciler = Reconciler(self._cluster, outside, self._queue.add, telemetry, tuning)
         self._wheel = Wheel(self._reconciler, self._queue, telemetry)
         self._feed = Feed(
@@ -140,6 +141,8 @@ class Operator:
             for source in self._sources.values():
                 stack.push_async_callback(source.close)
             stack.push_async_callback(self._leader.release)
+            self._reconciler.herald.dispatcher.start()
+            stack.push_async_callback(self._reconciler.herald.dispatcher.close)
             stack.push_async_callback(server.stop)
             try:
                 await server.start()
@@ -268,6 +271,7 @@ class Operator:
             compared=self._reconciler.sampler.active,
             awaited=self._reconciler.acknowledgements.awaited,
             gates=self._reconciler.gates.running,
+            notifications=self._reconciler.herald.dispatcher.waiting,
             sampling_age=max(ages, default=0.0),
             loop_lag=self._lag.worst,
             leading=self._leader.leading,

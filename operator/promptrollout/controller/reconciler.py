@@ -16,6 +16,7 @@ from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
 from promptrollout.controller.gates import runs_of
+from promptrollout.controller.heralding import Herald
 from promptrollout.controller.keeping import Job, Keeper
 from promptrollout.controller.memory import Children, Entry, Memory, newer
 from promptrollout.controller.observing import observe, read_children
@@ -27,11 +28,13 @@ from promptrollout.controller.sampler import Followed, Sampler
 from promptrollout.controller.telemetry import Telemetry
 from promptrollout.delivery import seal_payload
 from promptrollout.gates import GateKind, GateRunner, GatesConfig
+from promptrollout.notify import NotificationsConfig
 from promptrollout.registries import PromptRegistry
 from promptrollout.rollout import (
     Comparison,
     Decision,
     KeptEvidence,
+    Note,
     Observations,
     PodsSeen,
     checkpoint_of,
@@ -62,6 +65,7 @@ class Outside:
     registries: Mapping[str, PromptRegistry] = field(default_factory=dict)
     gates: GatesConfig = field(default_factory=GatesConfig)
     gate_kinds: Mapping[str, GateKind] = field(default_factory=dict)
+    notifications: NotificationsConfig = field(default_factory=NotificationsConfig)
 
 
 class Reconciler:
@@ -91,8 +95,9 @@ class Reconciler:
         self._enqueue = enqueue
         self._clock = clock
         self._tuning = tuning
-        self._applier = Applier(cluster, clock, telemetry)
-        self._keeper = Keeper(cluster, self._evidence_kept, version("promptrollout"))
+        self.herald = Herald(cluster, outside.notifications, telemetry.notification, clock)
+        self._applier = Applier(cluster, clock, telemetry, self.herald)
+        self._keeper = Keeper(cluster, self.herald.tell, self._evidence_kept, version("promptrollout"))
         self.sampler = Sampler(sources, self._compared, clock, tuning.settle)
         self.acknowledgements = Acknowledgements(
             cluster,
@@ -118,6 +123,7 @@ class Reconciler:
         self.sampler.leave(key)
         self.acknowledgements.leave(key)
         self._keeper.forget(key)
+        self.herald.forget(key)
         self.gates.leave(key)
 
     def configmap_changed(self, seen: ConfigMapObject, *, gone: bool) -> None:
@@ -184,12 +190,13 @@ class Reconciler:
         if reading.unreadable:
             # What cannot be read might be what is served: to decide without it could take it away.
             said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.unreadable))}"
-            self._cluster.emit(entry.seen.ref, "Warning", "StatusUnreadable", said)
+            self.herald.tell(entry.seen, Note("Warning", "StatusUnreadable", said))
             log.error("%s: %s", entry.seen.key, said)
             return None
         status = reading.status
         ruled, children = await self._understood(entry, status, now)
         parsed, answered = ruled.parsed, self.gates.answers(entry.seen.key)
+        self.herald.heed(entry.seen, parsed.spec)
         observed_now = observe(entry, parsed, children, status, now)
         seen = replace(observed_now, gates=answered, policy=ruled.policy)
         decision = decide(parsed.spec, status, seen, now)

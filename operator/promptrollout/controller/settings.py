@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from promptrollout.api.quantities import format_duration, parse_duration
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.gates.config import GatesConfig, load_gates
+from promptrollout.notify import NotificationsConfig, load_notifications
 from promptrollout.registries import RegistryConfig, check_kind
 from promptrollout.remote.files import read_yaml
 from promptrollout.sources.config import PrometheusConfig
@@ -53,6 +54,7 @@ class Settings:
     sources: Mapping[str, PrometheusConfig] = field(default_factory=dict)
     registries: Mapping[str, RegistryConfig] = field(default_factory=dict)
     gates: GatesConfig = field(default_factory=GatesConfig)
+    notifications: NotificationsConfig = field(default_factory=NotificationsConfig)
     kubeconfig: Path | None = None
     delivery_mode: DeliveryMode = DeliveryMode.NUDGE
     metrics_port: int = 8080
@@ -283,6 +285,15 @@ _OPTIONS: Final = (
         "secretFile, caFile, bearerTokenFile, timeout, documents}, allowedHosts. Read at start; "
         "without it there are approvals only",
         attribute="gates",
+    ),
+    _Option(
+        "notifications-file",
+        "FILE",
+        lambda text: load_notifications(Path(text)),
+        "YAML with who can be told: channels by name {type, urlFile, url, secretFile, bearerTokenFile, caFile, "
+        "timeout, reasons, namespaces, title, template, perMinute, burst}, defaultChannels, title, template. Read at "
+        "start; without it nobody is told",
+        attribute="notifications",
     ),
     _Option(
         "registries-file",

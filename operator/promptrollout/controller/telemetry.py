@@ -36,6 +36,7 @@ class Gauges:
         in_work, failing: keys that a worker has in hand; keys whose last turn failed.
         compared, awaited: trials whose metrics are compared; payloads that pods have yet to load.
         gates: gates that run and have not answered yet.
+        notifications: those that wait to be sent.
         sampling_age: how old the newest window is of the trial that is furthest behind.
         loop_lag: the worst delay of the event loop lately.
         leading: whether this process may write.
@@ -51,6 +52,7 @@ class Gauges:
     compared: int = 0
     awaited: int = 0
     gates: int = 0
+    notifications: int = 0
     sampling_age: float = 0.0
     loop_lag: float = 0.0
     leading: bool = True
@@ -104,6 +106,12 @@ class Telemetry:
         self._query_bytes = self._counter("source_read_bytes", "What metric sources sent.", "source")
         self._events = self._counter("watch_events", "What the watch brought.", "resource", "type")
         self._repairs = self._counter("repairs", "What a watch had lost and a list repaired.", "resource")
+        self._notifications = self._counter(
+            "notifications",
+            "Notifications by what became of them: sent, held (for a summary), failed, dropped (the queue was full).",
+            "channel",
+            "result",
+        )
         self._gauges()
         GCCollector(self.registry)
         ProcessCollector(registry=self.registry)
@@ -165,6 +173,10 @@ class Telemetry:
         """A list repaired that many of what the watch had lost."""
         self._repairs.labels(resource).inc(count)
 
+    def notification(self, channel: str, result: str) -> None:
+        """What became of one notification; channels are the administrator's, so there are few."""
+        self._notifications.labels(channel, result).inc()
+
     def page(self, now: Gauges) -> bytes:
         """What Prometheus scrapes."""
         for phase in Phase:
@@ -184,6 +196,7 @@ class Telemetry:
             "compared": ("trials_compared", "Trials whose metrics are compared."),
             "awaited": ("payloads_awaited", "Payloads that pods have yet to load."),
             "gates": ("gates_running", "Gates that run and have not answered yet."),
+            "notifications": ("notifications_waiting", "Notifications that wait to be sent."),
             "sampling_age": (
                 "sampling_age_seconds",
                 "How old the newest window is of the trial that is furthest behind.",
