@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from promptrollout.notify import KINDS as CHANNEL_KINDS
+from promptrollout.notify import ChannelConfig
 from promptrollout.registries import KINDS, RegistryConfig
 from promptrollout.sources.config import PrometheusConfig
 from tests.charts import values_table
@@ -45,6 +47,14 @@ def test_a_source_and_a_registry_take_what_the_operator_takes_and_references_to_
 
     known = {camel(field.name) for field in fields(kind)}
     assert set(SCHEMA["$defs"][name]["properties"]) == known | REFERENCES
+
+
+def test_a_channel_takes_what_the_operator_takes_and_references_to_secrets():
+    known = {one.alias for one in ChannelConfig.model_fields.values()}
+    references = {"urlSecret", "signingSecret", "tokenSecret", "caSecret", "caConfigMap"}
+    properties = SCHEMA["$defs"]["channel"]["properties"]
+    assert set(properties) == known | references
+    assert set(properties["type"]["enum"]) == set(CHANNEL_KINDS)
 
 
 def test_the_chart_knows_every_kind_of_registry():

@@ -48,6 +48,30 @@ EVERYTHING = {
         },
         "allowedHosts": ["*.example.com"],
     },
+    "notifications": {
+        "channels": {
+            "team": {
+                "type": "slack",
+                "urlSecret": {"name": "chat", "key": "slack"},
+                "caSecret": {"name": "ca", "key": "ca"},
+                "reasons": ["RolledBack", "Promoted"],
+                "namespaces": ["shop"],
+                "template": "{{ message }} ({{ phase }})",
+                "perMinute": 0.5,
+                "burst": 3,
+            },
+            "audit": {
+                "type": "webhook",
+                "url": "https://audit.example.com/in",
+                "signingSecret": {"name": "audit", "key": "signing"},
+                "tokenSecret": {"name": "audit", "key": "token"},
+                "timeout": "5s",
+                "reasons": ["*"],
+            },
+        },
+        "defaultChannels": ["team"],
+        "title": "{{ rollout }}",
+    },
     "policies": {"cluster": True},
     "analysis": {"settle": "500ms"},
     "workers": 4,
@@ -128,12 +152,16 @@ def settings_of(rendered, folder):
     gates = folder / "gates.yaml"
     gates.write_text(rendered.one("ConfigMap").texts("data")["gates.yaml"])
     assert environment["PROMPT_ROLLOUT_GATES_FILE"] == "/etc/prompt-rollout/gates.yaml"
+    notifications = folder / "notifications.yaml"
+    notifications.write_text(rendered.one("ConfigMap").texts("data")["notifications.yaml"])
+    assert environment["PROMPT_ROLLOUT_NOTIFICATIONS_FILE"] == "/etc/prompt-rollout/notifications.yaml"
     mounts = {mount.text("mountPath") for mount in container.items("volumeMounts")}
     assert "/etc/prompt-rollout" in mounts
     files = {
         "PROMPT_ROLLOUT_SOURCES_FILE": str(file),
         "PROMPT_ROLLOUT_REGISTRIES_FILE": str(registries),
         "PROMPT_ROLLOUT_GATES_FILE": str(gates),
+        "PROMPT_ROLLOUT_NOTIFICATIONS_FILE": str(notifications),
     }
     return load(
         container.raw.get("args", []),
@@ -153,6 +181,7 @@ def test_the_operator_reads_the_charts_defaults_as_its_own(helm, tmp_path):
     assert list(given.sources) == ["default"]
     assert list(given.registries) == []
     assert given.gates == own.gates
+    assert given.notifications == own.notifications
 
 
 def test_every_value_reaches_the_operator(helm, tmp_path):
@@ -167,18 +196,58 @@ def test_every_value_reaches_the_operator(helm, tmp_path):
     assert (jobs.enabled, jobs.inline_templates, jobs.history, jobs.keep) == (True, True, 3, 600)
 
 
-def test_the_secrets_of_webhooks_are_files_that_are_mounted(helm, tmp_path):
-    rendered = helm.template(EVERYTHING)
-    risk = settings_of(rendered, tmp_path).gates.webhooks["risk"]
-    assert (risk.host, risk.timeout, risk.documents) == ("risk.example.com", 20, False)
+def mounted_files(rendered):
+    """The key of a Secret or a ConfigMap, by the path at which the operator has it."""
     volumes = {v.text("name"): v for v in rendered.one("Deployment").items("spec.template.spec.volumes")}
-    files = {
+    return {
         f"{mount.text('mountPath')}/{item.text('path')}": item.text("key")
         for mount in rendered.container.items("volumeMounts")
         for source in volumes[mount.text("name")].items("projected.sources")
         for kind in ("secret", "configMap")
         for item in source.items(f"{kind}.items")
     }
+
+
+def test_the_secrets_of_channels_are_files_that_are_mounted(helm, tmp_path):
+    rendered = helm.template(EVERYTHING)
+    given, files = settings_of(rendered, tmp_path).notifications, mounted_files(rendered)
+    team, audit = given.channels["team"], given.channels["audit"]
+    assert (given.default_channels, given.title, given.template) == (("team",), "{{ rollout }}", None)
+    assert (team.type, team.namespaces, team.per_minute, team.burst) == ("slack", ("shop",), 0.5, 3)
+    assert team.template == "{{ message }} ({{ phase }})"
+    assert (files[str(team.url_file)], files[str(team.ca_file)]) == ("slack", "ca")
+    assert (audit.url, audit.timeout, audit.reasons) == ("https://audit.example.com/in", 5, ("*",))
+    assert (files[str(audit.secret_file)], files[str(audit.bearer_token_file)]) == ("signing", "token")
+    assert "urlSecret" not in rendered.one("ConfigMap").texts("data")["notifications.yaml"]
+
+
+SECRET = {"name": "a", "key": "b"}
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        {"type": "slak", "urlSecret": SECRET},
+        {"type": "slack"},
+        {"type": "slack", "url": "https://hooks.slack.com/services/a/b/c"},
+        {"type": "slack", "urlSecret": SECRET, "signingSecret": SECRET},
+        {"type": "webhook", "url": "https://x.example/"},
+        {"type": "webhook", "url": "https://x.example/?key=a", "signingSecret": SECRET},
+        {"type": "webhook", "url": "https://x.example/", "urlSecret": SECRET, "signingSecret": SECRET},
+        {"type": "discord", "urlSecret": SECRET, "reasons": ["rolled back"]},
+        {"type": "discord", "urlSecret": SECRET, "perMinute": 0},
+    ],
+)
+def test_a_channel_that_cannot_be_is_refused(helm, channel):
+    with pytest.raises(CommandError, match="/notifications/channels/team"):
+        helm.template({"notifications": {"channels": {"team": channel}}})
+
+
+def test_the_secrets_of_webhooks_are_files_that_are_mounted(helm, tmp_path):
+    rendered = helm.template(EVERYTHING)
+    risk = settings_of(rendered, tmp_path).gates.webhooks["risk"]
+    assert (risk.host, risk.timeout, risk.documents) == ("risk.example.com", 20, False)
+    files = mounted_files(rendered)
     assert files[str(risk.secret_file)] == "signing"
     assert files[str(risk.bearer_token_file)] == "token"
     assert files[str(risk.ca_file)] == "bundle.pem"

@@ -165,39 +165,40 @@ caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- toYaml $volumes -}}
 {{- end -}}
 
-{{/* Where each sort of credential of a webhook comes from, as for the sources. */}}
+{{/* Where each sort of credential of a webhook or a channel comes from, as for the sources. */}}
 {{- define "prompt-rollout.webhookCredentials" -}}
+urlSecret: {kind: secret, file: url, field: urlFile}
 signingSecret: {kind: secret, file: signing, field: secretFile}
 tokenSecret: {kind: secret, file: token, field: bearerTokenFile}
 caSecret: {kind: secret, file: ca.crt, field: caFile}
 caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- end -}}
 
-{{/* The configuration of gates as the operator reads it. */}}
-{{- define "prompt-rollout.gates" -}}
+{{/* A map of names to webhooks or channels with references to Secrets turned into files below a folder. */}}
+{{- define "prompt-rollout.withFiles" -}}
 {{- $known := include "prompt-rollout.webhookCredentials" . | fromYaml -}}
-{{- $webhooks := dict -}}
-{{- range $name, $given := .Values.gates.webhooks -}}
-{{- $webhook := dict -}}
+{{- $folder := index . 1 -}}
+{{- $all := dict -}}
+{{- range $name, $given := index . 0 -}}
+{{- $one := dict -}}
 {{- range $field, $value := $given -}}
 {{- if hasKey $known $field -}}
 {{- $as := get $known $field -}}
-{{- $_ := set $webhook $as.field (printf "/etc/prompt-rollout-webhooks/%s/%s" $name $as.file) -}}
+{{- $_ := set $one $as.field (printf "%s/%s/%s" $folder $name $as.file) -}}
 {{- else -}}
-{{- $_ := set $webhook $field $value -}}
+{{- $_ := set $one $field $value -}}
 {{- end -}}
 {{- end -}}
-{{- $_ := set $webhooks $name $webhook -}}
+{{- $_ := set $all $name $one -}}
 {{- end -}}
-{{- $jobs := omit .Values.gates.jobs "policy" -}}
-{{- toYaml (dict "jobs" $jobs "webhooks" $webhooks "allowedHosts" .Values.gates.allowedHosts) -}}
+{{- toYaml $all -}}
 {{- end -}}
 
-{{/* One projected volume for each webhook, as a map of its name to its list of projections. */}}
-{{- define "prompt-rollout.webhookVolumes" -}}
+{{/* One projected volume for each webhook or channel that has credentials, as a map of its name to its projections. */}}
+{{- define "prompt-rollout.volumesFor" -}}
 {{- $known := include "prompt-rollout.webhookCredentials" . | fromYaml -}}
 {{- $volumes := dict -}}
-{{- range $name, $given := .Values.gates.webhooks -}}
+{{- range $name, $given := . -}}
 {{- $projections := list -}}
 {{- range $field, $value := $given -}}
 {{- if hasKey $known $field -}}
@@ -206,7 +207,29 @@ caConfigMap: {kind: configMap, file: ca.crt, field: caFile}
 {{- $projections = append $projections (dict $as.kind (dict "name" $value.name "items" (list $item))) -}}
 {{- end -}}
 {{- end -}}
+{{- if $projections -}}
 {{- $_ := set $volumes $name $projections -}}
 {{- end -}}
+{{- end -}}
 {{- toYaml $volumes -}}
+{{- end -}}
+
+{{/* The configuration of gates as the operator reads it. */}}
+{{- define "prompt-rollout.gates" -}}
+{{- $webhooks := include "prompt-rollout.withFiles" (list .Values.gates.webhooks "/etc/prompt-rollout-webhooks") | fromYaml -}}
+{{- $jobs := omit .Values.gates.jobs "policy" -}}
+{{- toYaml (dict "jobs" $jobs "webhooks" $webhooks "allowedHosts" .Values.gates.allowedHosts) -}}
+{{- end -}}
+
+{{/* The channels of notifications as the operator reads them. */}}
+{{- define "prompt-rollout.notifications" -}}
+{{- $given := .Values.notifications -}}
+{{- $channels := include "prompt-rollout.withFiles" (list $given.channels "/etc/prompt-rollout-channels") | fromYaml -}}
+{{- $known := dict "channels" $channels "defaultChannels" $given.defaultChannels -}}
+{{- range $name := list "title" "template" -}}
+{{- with get $given $name -}}
+{{- $_ := set $known $name . -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $known -}}
 {{- end -}}
