@@ -95,6 +95,7 @@ class Rollout:
     gates: Sequence[Json] = ()
     strategy: Json | None = None
     policy: Json | None = None
+    notify: Sequence[Json] | None = None
 
     def manifest(self) -> Json:
         delivery: Mapping[str, object] = {
@@ -111,6 +112,7 @@ class Rollout:
                 "delivery": delivery,
                 **self._rules(),
                 **({"gates": list(self.gates)} if self.gates else {}),
+                **({"notify": list(self.notify)} if self.notify is not None else {}),
             },
         }
 

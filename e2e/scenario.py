@@ -144,6 +144,11 @@ class Given:
         self._stack.apply_rollout(self._rollout.manifest())
         return self
 
+    def notify(self, *channels: Json) -> Self:
+        """`spec.notify`."""
+        self._rollout = replace(self._rollout, notify=channels)
+        return self
+
     def gates(self, *gates: Json) -> Self:
         self._rollout = replace(self._rollout, gates=gates)
         return self

@@ -6,6 +6,7 @@ import pytest
 
 from promptrollout.notify import Notification
 from promptrollout.notify.templates import CONTEXT, LONGEST_TEXT, compiled
+from tests.notify.documented import PAGE
 
 
 def test_the_default_says_what_happened_where_and_how_it_stands(told):
@@ -69,3 +70,8 @@ def test_a_title_is_one_line_and_everything_has_an_end(told):
 
 def test_what_an_author_wrote_is_text_and_no_template(told):
     assert "{{ 7 * 7 }}" in compiled(None, None).letter(told(message="{{ 7 * 7 }}")).text
+
+
+def test_the_page_lists_every_field_of_a_template():
+    for name, meaning in CONTEXT.items():
+        assert f"| `{name}` | {meaning} |" in PAGE

@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import json
 
 import pytest
@@ -11,17 +9,9 @@ import pytest
 from promptrollout.notify import KINDS, NotifierError
 from promptrollout.notify.config import ChannelConfig
 from promptrollout.notify.templates import compiled
+from tests.notify.documented import verify
 
 KEY = b"0123456789abcdef01234567"
-
-
-def verify(secret: str, headers, body: bytes, now: float) -> bool:
-    """As docs/notifications.md shows it; a test holds the two against each other."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    fresh = abs(now - int(headers["webhook-timestamp"])) < 300
-    return fresh and hmac.compare_digest(wanted, headers["webhook-signature"])
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """One real control plane for all scenarios; each has a namespace, pods and users of its own."""
 
+import base64
 from itertools import count
 
 import pytest
 
 from e2e.application import Application
+from e2e.mailbox import Mailbox
 from e2e.scenario import given
 from e2e.stack import Options, Stack, Traffic
 
@@ -12,12 +14,31 @@ _numbers = count(1)
 TRAFFIC = Traffic(rate=80.0, turns=3.0, think_s=0.2)
 
 
+#: The mailbox verifies with it what the operator has signed; of no use anywhere else.
+SIGNING_SECRET = "whsec_" + base64.b64encode(b"a secret of the scenarios").decode()
+
+
 @pytest.fixture(scope="session")
-def stack():
+def mailbox():
+    """The channel `people`; nobody is ever there at the channel `dead`."""
+    with Mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def stack(mailbox, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("channels") / "signing"
+    secret.write_text(SIGNING_SECRET)
+    urls = {"people": mailbox.url, "dead": mailbox.dead_url}
+    channels = {
+        f"notifications.channels.{name}.{field}": value
+        for name, url in urls.items()
+        for field, value in {"type": "webhook", "url": url, "secretFile": str(secret)}.items()
+    }
     options = Options(
         application=Application(namespace="first", replicas=1),
         traffic=None,
-        chart_values={"gates.jobs.enabled": "true"},
+        chart_values={"gates.jobs.enabled": "true", **channels},
     )
     with Stack(options) as running:
         yield running
