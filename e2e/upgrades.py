@@ -32,6 +32,8 @@ SCORES = (
     {"name": "errors", "preset": "sdk/errors", "role": "Guard"},
     {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"},
 )
+#: What the author's own ConfigMap holds in the scene of that name.
+PROMPT_SOURCE = "You are a helpful support agent."
 REVISIONS = "promptrollout.dev/kind=revision"
 Spec = dict[str, object]
 
@@ -51,7 +53,7 @@ class Life:
             changed["prompt"] = inline(text)
         manifest["spec"] = {name: value for name, value in changed.items() if value is not None}
         self._when.subject.stack.apply_rollout(manifest)
-        return self._when
+        return self._when.wait_for("the operator to have seen it", lambda status: status.current)
 
     def applies(self, manifest: Json) -> None:
         """Another object, of the rollout's namespace."""
@@ -171,7 +173,7 @@ def shadow(life: Life) -> Status:
 
 def config_map_source(life: Life) -> Status:
     """The prompt of a ConfigMap that its author owns, on trial."""
-    data = {"prompt.txt": "You are a helpful support agent."}
+    data = {"prompt.txt": PROMPT_SOURCE}
     life.applies(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prompt-source"}, "data": data}
     )

@@ -126,6 +126,26 @@ def test_one_unreadable_field_costs_that_field_only():
     assert [problem.path for problem in reading.unreadable] == ["status.observedGeneration", "status.phase"]
 
 
+def test_what_is_worked_out_anew_keeps_nobody_from_deciding():
+    conditions = [{"type": "Healthy", "status": "Perhaps", "reason": "x", "lastTransitionTime": NOON}]
+    newer = {**STORED, "phase": "Meditating", "conditions": conditions, "step": ["3", "5"]}
+
+    assert len(read_status(newer).unreadable) == 3
+    assert read_status(newer).lost == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ({**STORED, "delivered": "all"}, "status.delivered"),
+        ({**STORED, "candidate": 7}, "status.candidate"),
+        ("nothing", "status"),
+    ],
+)
+def test_what_was_served_or_tried_and_cannot_be_read_is_lost(raw: object, path: str):
+    assert [problem.path for problem in read_status(raw).lost] == [path]
+
+
 def test_an_optional_field_deep_inside_costs_no_more_than_itself():
     delivered = {**dict(STORED["delivered"]), "acknowledged": {"pods": "all", "of": 5}}  # type: ignore[call-overload]
 

@@ -61,6 +61,11 @@ class Remembered(ApiModel):
 
     model_config = ConfigDict(extra="allow", json_schema_extra=DEFAULTS_UNSAID)
 
+    @property
+    def known(self) -> tuple[object, ...]:
+        """What this version knows of it: two parts that differ in a newer version's fields alone say the same."""
+        return tuple(getattr(self, name) for name in type(self).model_fields)
+
 
 def to_rfc3339(moment: datetime) -> str:
     """A moment as the API writes it: UTC, milliseconds, Z."""

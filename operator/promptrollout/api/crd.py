@@ -11,9 +11,10 @@ from typing import cast
 
 import yaml
 
-from promptrollout.api.base import GROUP, VERSION
+from promptrollout.api.base import GROUP
 from promptrollout.api.resource import RESOURCES, PrinterColumn, Resource
 from promptrollout.api.schema import descriptive, structural_schema
+from promptrollout.api.versions import VERSIONS, Version, checked
 
 #: Below the repository's root. Helm reads CRDs from its chart only, hence the second.
 FOLDERS = ("crds", "charts/prompt-rollout/crds")
@@ -31,8 +32,11 @@ _API_VERSION = (
 )
 
 
-def custom_resource_definition(resource: Resource) -> dict[str, object]:
-    """The CRD of a resource, as JSON-able data in a stable order."""
+def custom_resource_definition(
+    resource: Resource, versions: tuple[Version, ...] = VERSIONS
+) -> dict[str, object]:
+    """The CRD of a resource, as JSON-able data in a stable order; all versions have the same schema."""
+    shape = _shape(resource)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -48,18 +52,19 @@ def custom_resource_definition(resource: Resource) -> dict[str, object]:
                 "categories": list(resource.categories),
             },
             "scope": resource.scope,
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    **({"subresources": {"status": {}}} if "status" in resource.model.model_fields else {}),
-                    "additionalPrinterColumns": [_column(column) for column in resource.columns],
-                    **_selectable(resource),
-                    "schema": {"openAPIV3Schema": _schema(resource)},
-                }
-            ],
+            "versions": [{**version.to_wire(), **shape} for version in checked(versions)],
+            # Said only where there is something to convert: the API server's default is the same.
+            **({"conversion": {"strategy": "None"}} if len(versions) > 1 else {}),
         },
+    }
+
+
+def _shape(resource: Resource) -> dict[str, object]:
+    return {
+        **({"subresources": {"status": {}}} if "status" in resource.model.model_fields else {}),
+        "additionalPrinterColumns": [_column(column) for column in resource.columns],
+        **_selectable(resource),
+        "schema": {"openAPIV3Schema": _schema(resource)},
     }
 
 

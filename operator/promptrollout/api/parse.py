@@ -4,6 +4,7 @@ Nothing here raises, whatever JSON it gets: one poisoned object must not stop th
 """
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -45,12 +46,37 @@ def parse_spec(raw: object) -> RolloutSpec | tuple[Problem, ...]:
 class StatusReading:
     """A status, and what of it could not be read.
 
-    `unreadable` speaks of what an operator cannot go on from. With any of it under `status.delivered`, `status.stable`
-    or `status.candidate` it must not decide: what it forgot might be what is served.
+    With any `lost` an operator must not decide: what it forgot might be what is served. The rest of `unreadable` is
+    worked out anew at each turn: a phase that only a newer version has, say.
     """
 
     status: RolloutStatus
     unreadable: tuple[Problem, ...] = ()
+
+    @property
+    def lost(self) -> tuple[Problem, ...]:
+        """What is unreadable and cannot be worked out anew."""
+        return tuple(one for one in self.unreadable if _field_of(one) not in _DERIVED)
+
+
+#: Fields of the status that say in short what the others say.
+_DERIVED = frozenset(
+    {
+        "observedGeneration",
+        "phase",
+        "message",
+        "step",
+        "weight",
+        "verdict",
+        "stableRevision",
+        "candidateRevision",
+        "conditions",
+    }
+)
+
+
+def _field_of(problem: Problem) -> str:
+    return re.split(r"[.\[]", problem.path)[1] if "." in problem.path else ""
 
 
 def parse_status(raw: object) -> RolloutStatus:

@@ -187,9 +187,9 @@ class Reconciler:
 
     async def _turn(self, entry: Entry) -> datetime | None:
         reading, now = read_status(entry.seen.status), self._clock()
-        if reading.unreadable:
+        if reading.lost:
             # What cannot be read might be what is served: to decide without it could take it away.
-            said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.unreadable))}"
+            said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.lost))}"
             self.herald.tell(entry.seen, Note("Warning", "StatusUnreadable", said))
             log.error("%s: %s", entry.seen.key, said)
             return None

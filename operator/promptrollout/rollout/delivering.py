@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from promptrollout.api.base import Remembered
 from promptrollout.api.quantities import WHOLE, parse_weight
 from promptrollout.api.spec import Acknowledge, AcknowledgeMode
 from promptrollout.api.status import Acknowledged, Arm, Candidate, Delivered, Pin, ShadowRun
@@ -47,11 +48,12 @@ def serve(
     """Tell pods to serve these arms; nothing changes if they are told so already."""
     old, before = turn.status.delivered, turn.before
     salt = salt if salt is not None else (old.salt if old else "")
+    wanted = _told(arms, shadow, salt=salt, pins=pins)
     for same in (old, before):
-        if same and (same.arms, same.salt, same.pins, same.shadow) == (arms, salt, list(pins), shadow):
+        if same and _told(same.arms, same.shadow, salt=same.salt, pins=same.pins) == wanted:
             turn.set(delivered=same)
             return
-    reweighted = before is None or (before.arms, before.shadow) != (arms, shadow)
+    reweighted = before is None or _weights(before.arms, before.shadow) != _weights(arms, shadow)
     turn.set(
         delivered=Delivered(
             # Above what the ConfigMap says too: pods would take an old number for one that they have loaded.
@@ -65,6 +67,19 @@ def serve(
             changed_at=turn.now,
         )
     )
+
+
+def _told(arms: Sequence[Arm], shadow: ShadowRun | None, *, salt: str, pins: Sequence[Pin]) -> object:
+    return _weights(arms, shadow), salt, _known(pins)
+
+
+def _weights(arms: Sequence[Arm], shadow: ShadowRun | None) -> object:
+    return _known(arms), _known([shadow] if shadow else [])
+
+
+def _known(parts: Sequence[Remembered]) -> list[tuple[object, ...]]:
+    # What only a newer version knows of them must not look like other weights: evidence would begin anew.
+    return [part.known for part in parts]
 
 
 def running_pins(turn: Turn) -> list[Pin]:
