@@ -74,7 +74,7 @@ def test_when_the_time_that_was_named_is_over_there_is_a_token(size, every, star
     bucket = Bucket(size, every, start)
     while bucket.take(start):
         pass
-    assert bucket.take(start + bucket.full_at(start))
+    assert bucket.take(start + bucket.wait(start))
 
 
 STEPS = st.tuples(

@@ -116,7 +116,9 @@ def test_pods_that_are_late_are_told_once():
         return status("Delivering", Delivered=("False", "AcknowledgementOverdue", said))
 
     on_time = status("Delivering", Delivered=("False", "AwaitingAcknowledgement", ""))
-    assert told(on_time, late("waiting for a")) == [("PodsOverdue", "waiting for a; look at those pods")]
+    assert told(on_time, late("waiting for a")) == [
+        ("PodsOverdue", "delivery.acknowledge.timeout is over: waiting for a; look at those pods")
+    ]
     assert told(late("waiting for a, b"), late("waiting for a")) == []
 
 

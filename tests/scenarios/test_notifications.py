@@ -1,6 +1,7 @@
 """Who is told: a real webhook on loopback, beside one that never answers."""
 
 import json
+import urllib.request
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_a_rollback_is_told_once_and_a_dead_channel_delays_nothing(healthy, appl
 
 
 def test_a_channel_that_there_is_not_and_a_wrong_spec_are_events_that_name_the_field(
-    healthy, application, mailbox
+    healthy, application, mailbox, stack
 ):
     reference = healthy.notify({"channel": "poeple"}, {"channel": "people"}).a_promoted_prompt(GOOD).when()
     reference.kubectl(
@@ -76,3 +77,6 @@ def test_a_channel_that_there_is_not_and_a_wrong_spec_are_events_that_name_the_f
     assert said["NotificationUnknown"].startswith("spec.notify[0].channel: 'poeple' is not configured")
     assert said["Invalid"].startswith("spec.analysis.source: 'no' is not configured")
     assert "Completed" in said
+    with urllib.request.urlopen(stack.operator.metrics_url, timeout=5) as page:  # noqa: S310 - loopback
+        counted = page.read().decode()
+    assert 'promptrollout_operator_notifications_total{channel="people",result="sent"}' in counted

@@ -38,8 +38,8 @@ class Bucket:
         self._size, self._every = size, every
         self._tokens, self._at = size, now
 
-    def full_at(self, now: float) -> float:
-        """The seconds until there is a whole token."""
+    def wait(self, now: float) -> float:
+        """Seconds until there is a whole token."""
         self._fill(now)
         return max(0.0, (1 - self._tokens) * self._every)
 
@@ -96,7 +96,7 @@ class Allowance:
         """The seconds until a summary may be told; None: there is nothing in it."""
         if not self._held:
             return None
-        return max(self._since + self.SUMMARY_AFTER_S - now, self._channel.full_at(now), 0.0)
+        return max(self._since + self.SUMMARY_AFTER_S - now, self._channel.wait(now), 0.0)
 
     def summary(self, now: float) -> HeldBack | None:
         """What was held back, if it is time to say so; it counts as told then."""

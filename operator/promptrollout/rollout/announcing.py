@@ -18,14 +18,15 @@ def announcements(before: RolloutStatus, after: RolloutStatus) -> list[Note]:
         )
     overdue = _of(after, "Delivered")
     if overdue[0] == _OVERDUE and _of(before, "Delivered")[0] != _OVERDUE:
-        told.append(Note("Warning", "PodsOverdue", f"{overdue[1]}; look at those pods"))
+        said = f"delivery.acknowledge.timeout is over: {overdue[1]}; look at those pods"
+        told.append(Note("Warning", "PodsOverdue", said))
     if (
         _of(before, "MetricsAvailable")[0] == _BLIND
         and _status(after, "MetricsAvailable") is ConditionStatus.TRUE
     ):
         told.append(Note("Normal", "MetricsAvailable", "the metrics can be read again"))
     if after.phase is Phase.HEALTHY and before.phase in _ARRIVING:
-        told.append(Note("Normal", "Completed", f"{after.message}, and the pods have loaded it"))
+        told.append(Note("Normal", "Completed", f"the pods have loaded it: {after.message}"))
     return told
 
 

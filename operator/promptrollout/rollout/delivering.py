@@ -173,7 +173,7 @@ def _note_stale_mounts(turn: Turn, before: Acknowledged, seen: Acknowledged) -> 
     if stale and not before.never_refreshed:
         turn.warn(
             "MountNeverRefreshed",
-            f"{_listed(stale)} with the ConfigMap mounted by subPath, which kubelet never refreshes: "
+            f"{_listed(stale)} mount{'s' * (len(stale) == 1)} the ConfigMap by subPath, which kubelet never refreshes: "
             "mount it as a directory, and restart the pods",
         )
     return seen.but(never_refreshed=stale[:_NAMED])

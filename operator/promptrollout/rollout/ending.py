@@ -10,6 +10,9 @@ from promptrollout.rollout.following import named, remember
 from promptrollout.rollout.observations import CANDIDATE, Comparison
 from promptrollout.rollout.turn import Turn
 
+#: What to do after a rollback.
+CURE = "Change the prompt, or say retry"
+
 
 def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None:
     """The candidate (of several: this arm) becomes stable, and all get it."""
@@ -69,7 +72,7 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
         ),
     )
     serve(turn, arms_of(stable.revision), pins=[*running_pins(turn), *_pins(turn, live)])
-    turn.warn("RolledBack", f"{what} is rolled back, stable {stable.revision} serves all: {message}")
+    turn.warn("RolledBack", f"{what} is rolled back, stable {stable.revision} serves all: {message}. {CURE}")
 
 
 def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
@@ -96,7 +99,7 @@ def _refuse(turn: Turn, candidate: Candidate, why: Rollback, outcome: Outcome) -
     """No pod was told of it, so nothing has to be taken back."""
     remember(turn, in_trial(turn.status), outcome, why.reason)
     turn.set(candidate=None, rejected=candidate, pause=None, rollback=why)
-    turn.warn("Refused", f"{named(candidate)} is refused and was never delivered: {why.message}")
+    turn.warn("Refused", f"{named(candidate)} is refused and was never delivered: {why.message}. {CURE}")
 
 
 def _pins(turn: Turn, arms: list[Challenger]) -> list[Pin]:

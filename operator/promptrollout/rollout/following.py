@@ -147,4 +147,4 @@ def _supersede(turn: Turn, goal: Goal | None) -> None:
     remember(turn, in_trial(turn.status), Outcome.SUPERSEDED, "SpecChanged")
     turn.set(candidate=None, pause=None, analysis=None)
     gives_way_to = f"revision {turn.seen.wanted}" if goal is None or not goal.arms else "another test"
-    turn.note("Superseded", f"{named(candidate)} gives way to {gives_way_to}")
+    turn.note("Superseded", f"the spec wants something else: {named(candidate)} gives way to {gives_way_to}")

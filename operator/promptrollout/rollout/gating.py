@@ -185,7 +185,8 @@ def _watch_time(turn: Turn, asked: Asked, run: GateRun) -> GateRun:
         return _close(turn, run.but(message=said), TIMED_OUT)
     held = run.but(held=True, message=said)
     _replace(turn, held)
-    turn.warn("GateTimedOut", f"gate {run.gate}: {said}; it is still waited for")
+    cure = "it is still waited for. Say resume (asks again), skip or abort"
+    turn.warn("GateTimedOut", f"gate {run.gate}: {said}; {cure}")
     return held
 
 

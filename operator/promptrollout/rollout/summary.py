@@ -14,6 +14,7 @@ from promptrollout.api.status import (
 )
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
+from promptrollout.rollout.ending import CURE
 from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.returning import UNDONE
@@ -107,14 +108,13 @@ def _standing(turn: Turn, phase: Phase) -> str:
 
 
 def _went_back(turn: Turn, phase: Phase, rejected: Candidate, rollback: Rollback) -> str:
-    cure = "Change the prompt, or say retry"
     if rollback.undelivered:
-        return f"{named(rejected)} is refused and was never delivered: {rollback.message}. {cure}"
+        return f"{named(rejected)} is refused and was never delivered: {rollback.message}. {CURE}"
     back = "rolled back" if phase is Phase.DEGRADED else "rolling back"
     waiting = f" ({turn.waiting})" if turn.waiting else ""
     if rollback.reason == UNDONE:
         return f"{rollback.message}{waiting}. Change the prompt, or say retry to try {named(rejected)} again"
-    return f"{back} {named(rejected)}: {rollback.message}{waiting}. {cure}"
+    return f"{back} {named(rejected)}: {rollback.message}{waiting}. {CURE}"
 
 
 def _serves_all(stable: RevisionRef, concluded: Conclusion | None) -> str:

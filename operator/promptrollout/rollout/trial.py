@@ -24,6 +24,7 @@ from promptrollout.rollout.delivering import (
     serve,
 )
 from promptrollout.rollout.ending import drop, promote, roll_back
+from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import step_gate
 from promptrollout.rollout.gating import pass_gates, promotion_gates, run_before_delivery, stands_for_gate
 from promptrollout.rollout.observations import STABLE
@@ -138,7 +139,7 @@ def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
         turn.wake(turn.now)
     step, weights = f"step {to.step}/{strategy.steps}", _weights(to)
     turn.wait(f"{step} {_at(turn)}: waiting for the pods to load it")
-    turn.note("StepStarted", f"{step}: {weights}")
+    turn.note("StepStarted", f"{step}: {weights} ({named(candidate)})")
 
 
 def _at(turn: Turn) -> str:
@@ -287,7 +288,7 @@ def _stands_still(turn: Turn, strategy: Strategy) -> bool:
         pause(turn, METRICS, f"{problem}. It goes on by itself when they can be read; or abort")
     elif paused and paused.reason == METRICS and not problem:
         unpause(turn)
-        turn.note("Resumed", "it no longer has to wait for metrics")
+        turn.note("Resumed", "the metrics can be read again, so the trial goes on")
     paused = turn.status.pause
     still = bool(problem) or (paused is not None and paused.reason not in REJUDGED)
     if still:
