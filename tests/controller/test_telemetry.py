@@ -125,3 +125,10 @@ def test_two_operators_in_one_process_do_not_share_their_figures():
     one, other = Telemetry(), Telemetry()
     one.watch_event("promptrollouts", "ADDED")
     assert value(other, "watch_events_total", resource="promptrollouts", type="ADDED") is None
+
+
+def test_a_notification_is_counted_by_its_channel_and_what_became_of_it(telemetry):
+    for result in ("sent", "sent", "failed"):
+        telemetry.notification("team", result)
+    assert value(telemetry, "notifications_total", channel="team", result="sent") == 2
+    assert value(telemetry, "notifications_total", channel="team", result="failed") == 1

@@ -62,7 +62,7 @@ class Allowance:
     not more in all than `per_minute` after a `burst`. What is held back is counted, and told in one summary.
     """
 
-    SAME_WORDS_S = 600.0
+    SAME_WORDS_S = 60.0
     ALIKE_SIZE, ALIKE_EVERY_S = 4, 300.0
     SUMMARY_AFTER_S = 60.0
     REMEMBERED = 2048
