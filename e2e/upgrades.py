@@ -13,8 +13,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from e2e.application import Application
 from e2e.objects import Json, KubeObject
@@ -243,6 +244,46 @@ def write(folder: Path, found: Mapping[str, Json]) -> None:
     for name, scene in found.items():
         text = json.dumps(scene, indent=1, sort_keys=True, ensure_ascii=False)
         (folder / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def put_back(stack: Stack, kept: Json) -> None:
+    """Have the cluster hold a recorded rollout as if its operator had ended a moment ago.
+
+    Into the recorded namespace, for a payload names it. All moments are moved by the time since, so that the steps have
+    as much time left as they had.
+    """
+    later = datetime.now(UTC) - datetime.fromisoformat(kept["recordedAt"])
+    rollout = KubeObject(_moved(kept["rollout"], later))
+    fresh = {key: rollout.raw[key] for key in ("apiVersion", "kind", "spec")}
+    names = {"name": rollout.name, "namespace": rollout.namespace}
+    written = stack.apply_rollout({**fresh, "metadata": names})
+    for one in (kept["payload"], *kept["revisions"]):
+        owner = {**one["metadata"]["ownerReferences"][0], "uid": written.uid}
+        metadata = {key: one["metadata"][key] for key in ("name", "namespace", "labels")}
+        content = {**one, "metadata": {**metadata, "ownerReferences": [owner]}}
+        stack.kubectl.create(content)
+    status = {**rollout.mapping("status"), "observedGeneration": written.number("metadata.generation")}
+    patch = json.dumps({"status": status})
+    where = ["-n", rollout.namespace, "--subresource=status", "--type=merge"]
+    stack.kubectl("patch", "promptrollout", rollout.name, *where, "-p", patch)
+
+
+def _moved(value: object, later: timedelta) -> Any:  # noqa: ANN401 - JSON
+    """The same JSON with each moment later: RFC 3339, and the seconds since the epoch in a checkpoint."""
+    if isinstance(value, Mapping):
+        moved = {key: _moved(item, later) for key, item in value.items()}
+        epochs = {key: int(value[key] + later.total_seconds()) for key in _EPOCHS & value.keys()}
+        return {**moved, **epochs}
+    if isinstance(value, list):
+        return [_moved(item, later) for item in value]
+    if isinstance(value, str) and _MOMENT.match(value):
+        moment = datetime.fromisoformat(value) + later
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value
+
+
+_EPOCHS = {"firstStart", "lastEnd"}
+_MOMENT = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
 
 def _has_evidence(status: Status) -> bool:
