@@ -51,7 +51,7 @@ def test_an_upgraded_operator_goes_on_with_the_ramp_it_finds(stack, application)
 
     then = when.then().all_pods_have_loaded_the_payload().weights_were(5_000)
     for field in (
-        "stable",
+        "stable.revision",
         "delivered.salt",
         "delivered.arms",
         "candidate.attempt",
