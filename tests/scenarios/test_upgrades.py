@@ -64,7 +64,10 @@ def test_an_upgraded_operator_goes_on_with_the_ramp_it_finds(stack, application)
     reasons = when.subject.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}").split()
     assert not {"CandidateDelivered", "StepStarted", "PayloadRepaired", "StatusOutdated"} & set(reasons)
 
-    when.commanded("promote").wait_for_phase("Healthy").then().the_status(
+    # An id of its own: the recorded rollout has executed others.
+    command = "promptrollout.dev/command=promote:after-the-upgrade"
+    when.kubectl("annotate", when.subject.reference, command, "--overwrite")
+    when.wait_for_phase("Healthy").then().the_status(
         "the candidate is promoted", lambda status: status.stable == left["candidateRevision"]
     ).all_pods_have_loaded_the_payload()
 
