@@ -43,7 +43,8 @@ class Limits:
         attempt: seconds that one request may take.
         deadline: seconds for a call in all, retries and waits included.
         connect: seconds to get a connection.
-        concurrency: requests in flight at once; more wait their turn.
+        concurrency: requests in flight at once; more wait their turn. Each takes a connection that is kept, and one
+            with TLS costs about a quarter of a megabyte.
         watches: watches of single objects at once; each has a connection of its own.
         backoff, backoff_cap: seconds before the first retry, doubling up to the cap, with full jitter.
     """
@@ -51,7 +52,7 @@ class Limits:
     attempt: float = 10.0
     deadline: float = 30.0
     connect: float = 5.0
-    concurrency: int = 64
+    concurrency: int = 16
     backoff: float = 0.1
     backoff_cap: float = 5.0
     watches: int = 256
