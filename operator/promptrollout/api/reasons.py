@@ -158,6 +158,12 @@ REASONS: Mapping[str, Reason] = {
         "take the operator that wrote it, or mend the field that is named",
         told=True,
     ),
+    "StatusDropped": Reason(
+        _WARNING,
+        "the API server drops fields of the status that the operator wrote: its definition is older",
+        "apply the crds of the operator's release: helm does not upgrade them",
+        told=True,
+    ),
     "EvidenceNotKept": Reason(
         _WARNING,
         "what a decision rested on could not be written, although it was tried for minutes",

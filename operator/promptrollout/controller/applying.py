@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from promptrollout.cluster.errors import AlreadyExists, ClusterError
+from promptrollout.cluster.mergepatch import merge_patch
 from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.cluster.values import Json
@@ -22,6 +23,9 @@ from promptrollout.rollout import Decision, Note, in_trial
 from promptrollout.rollout.payload import config_map_name, payload_of
 
 log = logging.getLogger(__name__)
+_OLD_DEFINITION = (
+    "its CustomResourceDefinition is older than this operator. Apply the crds of this operator's release"
+)
 
 
 class Applier:
@@ -43,10 +47,12 @@ class Applier:
             ClusterError: a write failed; the next turn does it again.
         """
         await self._keep_revisions(entry, parsed, children, decision)
-        before = entry.seen.status
-        entry.seen = await self._cluster.patch_status(entry.seen, decision.status.to_wire())
+        before, wanted = entry.seen, decision.status.to_wire()
+        entry.seen = await self._cluster.patch_status(before, wanted)
+        if entry.seen.resource_version != before.resource_version:
+            self._say_dropped(entry, wanted)
         for note in decision.notes:
-            self._tell(entry, note, before)
+            self._tell(entry, note, before.status)
         written = await self._write_payload(entry, parsed, children, decision)
         await self._trim_history(parsed, children, decision)
         return written
@@ -55,6 +61,16 @@ class Applier:
         self._herald.tell(entry.seen, note, before)
         self._telemetry.decisions.labels(note.reason).inc()
         log.info("%s: %s: %s", entry.seen.key, note.reason, note.message)
+
+    def _say_dropped(self, entry: Entry, wanted: Json) -> None:
+        """An API server with an older definition drops what it does not know, and says nothing."""
+        missing = merge_patch(entry.seen.status, wanted)
+        dropped = ", ".join(sorted(f"status.{name}" for name, value in missing.items() if value is not None))
+        if dropped and dropped != entry.dropped:
+            said = f"the API server did not keep {dropped}: {_OLD_DEFINITION}"
+            self._herald.tell(entry.seen, Note("Warning", "StatusDropped", said))
+            log.error("%s: %s", entry.seen.key, said)
+        entry.dropped = dropped
 
     async def _keep_revisions(
         self, entry: Entry, parsed: Parsed, children: Children, decision: Decision

@@ -38,6 +38,7 @@ class Entry:
         seen: the newest version known, the operator's own writes included.
         parsed: what follows from its spec, the latest first; a second one under a policy's other rules.
         children: None until they have been read, or when one of them changed behind our back.
+        dropped: what of the status the API server did not keep the last time, by field; empty as a rule.
         written: (sequence, moment) of the last payload known to be in the ConfigMap.
         pods: what was last seen of the pods.
         comparisons: the analysis' last word on each pair of arms, all of one trial.
@@ -48,6 +49,7 @@ class Entry:
     seen: RolloutObject
     parsed: tuple[Parsed, ...] = ()
     children: Children | None = None
+    dropped: str = ""
     written: tuple[int, datetime] | None = None
     pods: PodsSeen | None = None
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
