@@ -1,12 +1,18 @@
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from promptrollout.api.canary import CanaryStep
-from promptrollout.api.parse import Problem, parse_spec
+from promptrollout.api.parse import Problem, parse_spec, read_spec
 from promptrollout.api.spec import RolloutSpec
+from promptrollout.api.status import Phase, RolloutStatus
+from promptrollout.rollout import Observations, decide
+from promptrollout.rollout.payload import payload_of
 from tests.api.cases import BASE, RIGHT, WRONG, Wrong, spec_with
 
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(
     SCALARS,
@@ -149,3 +155,22 @@ def test_a_step_may_be_changed_without_touching_the_original():
 
     assert step.but(weight=20) == CanaryStep(weight=20, duration="10m")
     assert step.weight == 10
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
+def test_a_wrong_spec_still_says_how_to_take_back_what_is_served_unless_that_is_what_is_wrong(wrong: Wrong):
+    reading = read_spec(wrong.spec)
+
+    assert reading.problems
+    if reading.spec is not None:
+        assert not wrong.at.startswith(("spec.delivery", "spec.assignment"))
+        assert payload_of("shop/support", reading.spec, RolloutStatus()) is None
+        told = decide(reading.spec, RolloutStatus(), Observations("uid", 1, problems=reading.problems), NOON)
+        assert told.status.phase is Phase.INVALID
+
+
+def test_a_step_that_contradicts_itself_does_not_hide_where_the_prompt_is_delivered():
+    reading = read_spec(spec_with("strategy.canary.steps", [{"weight": 5}]))
+
+    assert [problem.path for problem in reading.problems] == ["spec.strategy.canary.steps[0]"]
+    assert reading.spec is not None

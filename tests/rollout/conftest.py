@@ -80,7 +80,7 @@ class Story:
         return self.turn()
 
     def says(self, verb, name=None, by="someone"):
-        self.command = Command(verb, name or f"{verb}-{len(self.decisions)}", by)
+        self.command = Command.parse(f"{verb}:{name or len(self.decisions)}", by)
         return self.turn()
 
     def answers(self, result, **said):

@@ -133,7 +133,8 @@ class Histories(RuleBasedStateMachine):
     def someone_commands(self, verb, name, sure):
         # Sure of a fresh id most of the time; repeated ones must do nothing.
         last = self.status.last_command
-        self.command = Command(verb, f"{name}-{self.now.isoformat()}" if sure else last.id if last else "1")
+        mark = f"{name}-{self.now.isoformat()}" if sure else last.id if last else "1"
+        self.command = Command.parse(f"{verb}:{mark}")
         self.happened()
 
     @rule(

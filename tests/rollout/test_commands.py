@@ -84,3 +84,48 @@ def test_abort_works_while_the_spec_is_invalid(at_step):
 def test_a_command_without_an_id_runs_once_under_its_own_text():
     assert Command.parse("abort") == Command("abort", "abort")
     assert Command.parse(" pause:2026-11-23T12:00 ") == Command("pause", "2026-11-23T12:00")
+
+
+def test_what_stands_after_a_slash_is_the_command_s_argument():
+    assert Command.parse("undo/bbbb000000:1") == Command("undo", "1", argument="bbbb000000")
+    assert Command.parse("undo/bbbb000000:1").said == "undo/bbbb000000"
+    assert len(Command.parse(f"undo/{'b' * 9000}:1").said) < 100
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("pause/now", "pause takes nothing after a slash"),
+        ("undo/", "'undo/' is no command; known are abort"),
+        ("Pause", "'Pause' is no command; known are abort"),
+        ("explode/b", "undo/REVISION"),
+    ],
+)
+def test_a_command_that_is_written_wrong_is_refused_with_how_to_write_it(at_step, said, reason):
+    told = at_step(2)
+    before = told.served
+    told.says(said)
+    assert told.status.last_command.result == "Refused"
+    assert reason in told.status.last_command.message
+    assert (told.served, told.phase) == (before, "Progressing")
+
+
+def test_a_command_that_comes_again_after_others_is_not_executed_again(at_step):
+    told = at_step(2).says("pause", "monday").says("resume", "tuesday").says("pause", "monday")
+    assert told.phase == "Progressing"
+    assert told.status.last_command.result == "Refused"
+    assert "give it a new one" in told.status.last_command.message
+    assert told.says("pause", "wednesday").phase == "Paused"
+
+
+def test_the_same_id_with_another_verb_is_another_command(at_step):
+    assert at_step(2).says("pause", "1").says("resume", "1").phase == "Progressing"
+
+
+@pytest.mark.parametrize("name", ["a:b:c", "x" * 10_000, "käse 🧀", "-", "1/2"])
+def test_any_id_is_kept_whole_and_counts_once(at_step, name):
+    told = at_step(2).says("pause", name)
+    assert (told.phase, told.status.last_command.id) == ("Paused", name)
+    told.status = type(told.status).model_validate(told.status.to_wire())
+    before = told.status
+    assert told.turn().status == before

@@ -103,3 +103,41 @@ def test_a_revision_that_was_rolled_back_is_in_no_window(at_step):
 def test_the_history_keeps_what_the_window_needs(healthy):
     told = promoted(healthy(**AT_ONCE, rollbackWindow=2, revisionHistoryLimit=1), B, C)
     assert [e.revision for e in told.status.history] == [C, B, A]
+
+
+def test_undo_while_the_wanted_prompt_is_not_known_leaves_nothing_to_be_tried_again_by_itself(healthy):
+    told = promoted(healthy(**AT_ONCE), B).is_invalid().says("undo")
+    assert told.served == {A: 10_000}
+    assert told.status.message.startswith("spec.prompt: is wrong; mend it.")
+    assert "stable serves all" in told.status.message
+    told.problems = ()
+    told.pods_load().after("1h")
+    assert (told.served, told.phase) == ({A: 10_000}, "Degraded")
+    told.says("retry").pods_load().pods_load()
+    assert told.served == {B: 10_000}
+
+
+def test_what_the_spec_turns_out_to_want_after_such_an_undo_is_followed(healthy):
+    told = promoted(healthy(**AT_ONCE), B).is_invalid().says("undo").pods_load()
+    told.problems = ()
+    assert told.wants(C).served == {C: 0, A: 10_000}
+    told = promoted(healthy(**AT_ONCE), B).is_invalid().says("undo").pods_load()
+    told.problems = ()
+    assert told.wants(A).phase == "Healthy"
+
+
+def test_undo_of_a_test_waits_until_it_is_known_which_test_the_spec_wants(in_test):
+    told = in_test().says("promote-full")
+    told.arm_evidence("terse", better=True).says("promote").pods_load()
+    assert told.status.stable.revision == told.arms["terse"]
+    told.is_invalid().says("undo")
+    assert told.status.last_command.result == "Refused"
+    assert "mend it first" in told.status.last_command.message
+    assert told.served == {told.arms["terse"]: 10_000}
+
+
+def test_undo_to_what_the_spec_wants_is_healthy_and_says_so(healthy):
+    told = promoted(healthy(**AT_ONCE), B).says("undo").pods_load().says(f"undo/{B}")
+    assert (told.served, told.status.rejected) == ({B: 10_000}, None)
+    assert told.status.last_command.message == f"revision {B} serves all again, as the spec wants"
+    assert told.pods_load().phase == "Healthy"

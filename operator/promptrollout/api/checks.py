@@ -56,6 +56,17 @@ def problems_of(spec: RolloutSpec) -> tuple[Problem, ...]:
     return found + (() if lengths else tuple(_timing(spec)))
 
 
+def is_deliverable(spec: RolloutSpec, problems: tuple[Problem, ...]) -> bool:
+    """Whether what was decided before can be delivered, and taken back, by a spec with these problems."""
+    where = [problem.path for problem in problems]
+    return not (
+        any(
+            path.startswith(("spec.delivery", "spec.assignment")) or path == "spec.strategy" for path in where
+        )
+        or any(_lengths(spec))
+    )
+
+
 def _prompts(spec: RolloutSpec) -> Problems:
     yield from _prompt(spec)
     for index, arm in enumerate(spec.strategy.ab_test.arms if spec.strategy.ab_test else ()):

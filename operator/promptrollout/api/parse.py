@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from promptrollout.api.checks import problems_of
+from promptrollout.api.checks import is_deliverable, problems_of
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.api.status import RolloutStatus
@@ -23,23 +23,39 @@ _DEEPEST = 100
 _Location = tuple[str | int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SpecReading:
+    """A spec, and everything that is wrong with it; paths begin with `spec`.
+
+    With `problems`, `spec` is good for what was decided before only: to deliver it, and to take it back. It is
+    None where not even that can be read.
+    """
+
+    spec: RolloutSpec | None
+    problems: tuple[Problem, ...] = ()
+
+
 def parse_spec(raw: object) -> RolloutSpec | tuple[Problem, ...]:
     """The spec, or everything that is wrong with it; paths begin with `spec`."""
+    reading = read_spec(raw)
+    return reading.spec if reading.spec is not None and not reading.problems else reading.problems
+
+
+def read_spec(raw: object) -> SpecReading:
+    """The spec as far as it can be used, and everything that is wrong with it."""
     if not isinstance(raw, Mapping):
-        return (
-            Problem(
-                "spec", "is missing" if raw is None else f"is {kind_of(raw)}", "write spec as a map of fields"
-            ),
-        )
+        said = "is missing" if raw is None else f"is {kind_of(raw)}"
+        return SpecReading(None, (Problem("spec", said, "write spec as a map of fields"),))
     if deep := _too_deep(raw):
-        return (
-            Problem(path_of("spec", deep[:12]), "is nested too deeply", f"use at most {_DEEPEST} levels"),
-        )
+        cure = f"use at most {_DEEPEST} levels"
+        return SpecReading(None, (Problem(path_of("spec", deep[:12]), "is nested too deeply", cure),))
     try:
         spec = RolloutSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        return tuple(problem_of("spec", details) for details in error.errors(include_url=False))
-    return problems_of(spec) or spec
+        found = error.errors(include_url=False)
+        return SpecReading(None, tuple(problem_of("spec", details) for details in found))
+    problems = problems_of(spec)
+    return SpecReading(spec if is_deliverable(spec, problems) else None, problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -369,10 +369,14 @@ class CommandResult(Remembered):
 
     # Never cut: by it a command is known to have been executed.
     id: str = Field(description="The id it came with.", json_schema_extra={"maxLength": 262_144})
-    verb: Word = Field(description="What was asked.")
+    verb: Word = Field(description="What was asked: the verb, and after a slash what it was given.")
     result: Word = Field(description="Executed or Refused.")
     message: Sentence = Field(default="", description="What was done, or why not.")
     at: Moment = Field(description="When.")
+    earlier: Some[Word] = Field(
+        default_factory=list,
+        description="Digests of the commands before it, the latest first: each id counts once.",
+    )
 
 
 class Pause(Remembered):

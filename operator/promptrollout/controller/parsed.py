@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from promptrollout.api.merging import Merged, PolicyRules, merge, policy_problems
-from promptrollout.api.parse import parse_spec
+from promptrollout.api.parse import read_spec
 from promptrollout.api.problem import Problem
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.cluster.objects import ObjectKey, RolloutObject
@@ -34,7 +34,7 @@ class Parsed:
 
     Attributes:
         generation: the generation it was.
-        spec: None if it could not be read at all.
+        spec: None if it could not be read; with `problems` it is good for what was decided before only.
         wanted: the sealed prompt; None if `problems` say why there is none, or if it has to be looked up.
         arms: the sealed prompts that the strategy itself names, by arm.
         planned: what to compare; None if `problems` say why not.
@@ -85,9 +85,10 @@ def _told_by_policy(merged: Merged, problems: tuple[Problem, ...]) -> tuple[Prob
 
 
 def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) -> Parsed:
-    spec = parse_spec(raw)
-    if not isinstance(spec, RolloutSpec):
-        return Parsed(seen.uid, seen.generation, problems=spec)
+    reading = read_spec(raw)
+    spec = reading.spec
+    if spec is None or reading.problems:
+        return Parsed(seen.uid, seen.generation, spec, problems=reading.problems)
     strategy, rollout = strategy_of(spec.strategy), seen.key.name
     inline = spec.prompt.inline is not None
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()

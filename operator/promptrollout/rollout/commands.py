@@ -1,6 +1,7 @@
 """What people ask for. Each id is executed once; what cannot be done is refused with the reason."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 
 from promptrollout.api.status import Candidate, Challenger, CommandResult, Outcome, Progress, Rollback
 from promptrollout.rollout.comparing import metrics_problem
@@ -10,6 +11,7 @@ from promptrollout.rollout.ending import promote, roll_back
 from promptrollout.rollout.following import goal_of, named, start_trial
 from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.gating import PASSED, SKIPPED, answer, ask_again, open_run, promotion_gates
+from promptrollout.rollout.observations import Command
 from promptrollout.rollout.returning import UNDONE, go_back, proven
 from promptrollout.rollout.standing import (
     COMMAND,
@@ -24,8 +26,8 @@ from promptrollout.rollout.strategies import Advance, Finish, Goal, Refuse, Spli
 from promptrollout.rollout.trial import advance, follow_edit, view_of
 from promptrollout.rollout.turn import Turn
 
-#: Longer than any verb; status keeps no more of what someone may have written there.
-_LONGEST_VERB = 63
+#: So many commands before the last are remembered.
+_EARLIER = 20
 
 
 class RefusedError(Exception):
@@ -37,27 +39,42 @@ def obey(turn: Turn) -> None:
     command = turn.seen.command
     if command is None or not command.id:
         return
-    last, verb = turn.status.last_command, command.verb[:_LONGEST_VERB]
-    if last and (last.id, last.verb) == (command.id, verb):
+    last, said = turn.status.last_command, command.said
+    if last and (last.id, last.verb) == (command.id, said):
         return
+    earlier = [_mark(last.verb, last.id), *last.earlier][:_EARLIER] if last else []
     try:
-        result, message = "Executed", _verb(verb)(turn)
-        turn.note("CommandExecuted", f"{verb}: {message}")
+        _need_new(command, earlier)
+        result, message = "Executed", _obeyed(turn, command)
+        turn.note("CommandExecuted", f"{said}: {message}")
     except RefusedError as refusal:
         result, message = "Refused", str(refusal)
-        turn.warn("CommandRefused", f"{verb}: {message}")
+        turn.warn("CommandRefused", f"{said}: {message}")
     turn.set(
-        last_command=CommandResult(id=command.id, verb=verb, result=result, message=message, at=turn.now)
+        last_command=CommandResult(
+            id=command.id, verb=said, result=result, message=message, at=turn.now, earlier=earlier
+        )
     )
 
 
-def _verb(verb: str) -> Callable[[Turn], str]:
-    return _undo if verb.startswith("undo/") else _VERBS.get(verb, _unknown)
+def _mark(said: str, name: str) -> str:
+    """A command that was answered, in ten hex digits: ids may be long."""
+    return hashlib.sha256(f"{said}:{name}".encode()).hexdigest()[:10]
 
 
-def _unknown(turn: Turn) -> str:
-    verb = turn.seen.command.verb[:_LONGEST_VERB] if turn.seen.command else ""
-    raise RefusedError(f"{verb!r} is no command; known are {', '.join(_VERBS)}")
+def _need_new(command: Command, earlier: Sequence[str]) -> None:
+    if _mark(command.said, command.id) in earlier:
+        raise RefusedError("this was answered before, and each id counts once; give it a new one")
+
+
+def _obeyed(turn: Turn, command: Command) -> str:
+    verb = _VERBS.get(command.verb)
+    if verb is None:
+        known = ", ".join(sorted({*_VERBS, *(f"{each}/REVISION" for each in _TAKE_ARGUMENTS)}))
+        raise RefusedError(f"{command.said!r} is no command; known are {known}")
+    if command.argument and command.verb not in _TAKE_ARGUMENTS:
+        raise RefusedError(f"{command.verb} takes nothing after a slash")
+    return verb(turn)
 
 
 def _need_candidate(turn: Turn) -> str:
@@ -202,14 +219,14 @@ def _which(turn: Turn) -> str:
 
 def _undo(turn: Turn) -> str:
     """Straight back to an earlier stable revision, or (`undo/<revision>`) to any that the history has."""
-    _need_spec(turn)
+    _need_undoable(turn)
     stable, command = turn.status.stable, turn.seen.command
     if turn.status.candidate is not None:
         raise RefusedError("a candidate is on trial; say abort first, stable serves all then")
     if stable is None or command is None:
         raise RefusedError("nothing has been delivered yet")
     before = [revision for revision in proven(turn) if revision in turn.seen.texts]
-    target = command.verb.partition("/")[2] or next(iter(before), "")
+    target = command.argument or next(iter(before), "")
     if not target:
         raise RefusedError("the history has no earlier stable revision; name one as undo/<revision>")
     if target == stable.revision:
@@ -222,15 +239,27 @@ def _undo(turn: Turn) -> str:
         )
     old = turn.status.rejected
     go_back(turn, target, "Undo", undone=stable.revision)
-    _stay_undone(turn, old, stable.revision, target)
+    if not _stays_undone(turn, old, stable.revision, target):
+        return f"revision {target} serves all again, as the spec wants"
     return f"revision {target} serves all again; it stays so until the spec changes or someone says retry"
 
 
-def _stay_undone(turn: Turn, old: Candidate | None, undone: str, target: str) -> None:
-    """What the spec still wants must not be tried again by itself; if that is unknown now: what was undone."""
-    goal, strategy = goal_of(turn) or Goal(undone), turn.strategy
-    if goal.id == target or strategy is None:
-        return
+def _need_undoable(turn: Turn) -> None:
+    """A spec that is wrong keeps nobody from going back, as long as it is known what must not be tried again."""
+    if (
+        turn.spec is None
+        or turn.strategy is None
+        or turn.seen.blocked
+        or (turn.strategy.rivals and not turn.seen.wanted)
+    ):
+        _need_spec(turn)
+
+
+def _stays_undone(turn: Turn, old: Candidate | None, undone: str, target: str) -> bool:
+    """What the spec still wants must not be tried again by itself; if that is not known now: what was undone."""
+    goal, strategy = goal_of(turn) if turn.seen.wanted else Goal(undone), turn.strategy
+    if goal is None or strategy is None:
+        return False
     progress = Progress(strategy=strategy.name, steps=strategy.steps, plan=strategy.digest())
     arms = [Challenger(name=name, revision=revision) for name, revision in goal.arms]
     fresh = Candidate(revision=goal.id, arms=arms, started_at=turn.now, progress=progress)
@@ -239,6 +268,7 @@ def _stay_undone(turn: Turn, old: Candidate | None, undone: str, target: str) ->
         rejected=old if old and old.revision == goal.id else fresh,
         rollback=Rollback(revision=undone, reason=UNDONE, message=message, decided_at=turn.now),
     )
+    return True
 
 
 _VERBS: Mapping[str, Callable[[Turn], str]] = {
@@ -252,3 +282,4 @@ _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "skip": _skip,
     "undo": _undo,
 }
+_TAKE_ARGUMENTS = frozenset({"undo"})

@@ -10,10 +10,13 @@ from promptrollout.api.merging import PolicyRules
 from promptrollout.api.problem import Problem
 from promptrollout.api.status import MetricStatus, PromptChanges
 
+#: Longer than any verb with its argument; there is no telling what someone may have written there.
+_LONGEST_COMMAND = 63
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asked for through the annotation `promptrollout.dev/command: "<verb>:<id>"`.
+    """What a person asked for through the annotation `promptrollout.dev/command: "<verb>[/<argument>]:<id>"`.
 
     `by`: who that was, as far as it can be known.
     """
@@ -21,12 +24,21 @@ class Command:
     verb: str
     id: str
     by: str = "someone"
+    argument: str = ""
 
     @classmethod
     def parse(cls, text: str, by: str = "someone") -> "Command":
-        """Split `<verb>:<id>`; a text without an id has itself as id, so that it still runs once only."""
-        verb, colon, name = text.strip().partition(":")
-        return cls(verb=verb.strip(), id=name.strip() if colon and name.strip() else text.strip(), by=by)
+        """Split it; a text without an id has itself as id, so that it still runs once only."""
+        asked, colon, name = text.strip().partition(":")
+        verb, slash, argument = asked.strip().partition("/")
+        if slash and not argument:
+            verb = asked.strip()  # "undo/" with a name forgotten is not "undo"
+        return cls(verb, name.strip() if colon and name.strip() else text.strip(), by, argument)
+
+    @property
+    def said(self) -> str:
+        """Verb and argument as they are told, and no more of them than a status keeps."""
+        return (f"{self.verb}/{self.argument}" if self.argument else self.verb)[:_LONGEST_COMMAND]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ def begins_anew(spec: RolloutSpec, status: RolloutStatus, seen: Observations, no
 
 def asks_for_retry(status: RolloutStatus, command: Command | None) -> bool:
     """Whether a person wants to try again what was rejected: that is a new attempt, under the rules of now."""
-    if command is None or command.verb != "retry" or status.rejected is None or status.candidate is not None:
+    if command is None or command.said != "retry" or status.rejected is None or status.candidate is not None:
         return False
     last = status.last_command
-    return last is None or (last.id, last.verb) != (command.id, command.verb)
+    return last is None or (last.id, last.verb) != (command.id, command.said)
 
 
 def heed_policy(turn: Turn) -> None:
@@ -43,7 +43,7 @@ def heed_policy(turn: Turn) -> None:
     """
     seen, old = turn.seen.policy, turn.status.policy
     if seen is None:
-        if turn.spec is not None:
+        if turn.spec is not None and not turn.seen.problems:
             turn.set(policy=None)
         return
     if seen.unread:

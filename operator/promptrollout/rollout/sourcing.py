@@ -8,7 +8,7 @@ def heed_source(turn: Turn) -> None:
     """Take into the status what was found, and say when it changes or cannot be asked."""
     seen, old = turn.seen.source, turn.status.source
     if seen is None:
-        if turn.spec is not None:
+        if turn.spec is not None and not turn.seen.problems:
             turn.set(source=None)
         return
     if old is None or old.reference != seen.reference:

@@ -97,7 +97,7 @@ def _standing(turn: Turn, phase: Phase) -> str:
     if phase is Phase.INVALID:
         return _invalid(turn)
     if turn.seen.unresolved:
-        return turn.seen.unresolved + "." + _kept(status)
+        return turn.seen.unresolved + "." + _kept(turn)
     if status.pause and phase is Phase.PAUSED:
         return status.pause.message
     if status.rejected and status.rollback:
@@ -131,16 +131,20 @@ def _invalid(turn: Turn) -> str:
         return turn.seen.blocked
     said = [str(problem) for problem in turn.seen.problems[:3]] or ["the spec cannot be read; mend it"]
     more = len(turn.seen.problems) - len(said)
-    return " | ".join(said) + (f" | and {more} more" if more > 0 else "") + "." + _kept(turn.status)
+    return " | ".join(said) + (f" | and {more} more" if more > 0 else "") + "." + _kept(turn)
 
 
-def _kept(status: RolloutStatus) -> str:
+def _kept(turn: Turn) -> str:
     """What a spec that cannot be followed leaves as it is."""
+    status = turn.status
     if status.stable is None:
         return ""
     rejected, rollback = status.rejected, status.rollback
     if rejected and rollback:
-        return f" In the meantime {named(rejected)} is rolled back ({rollback.message}); stable serves all."
+        served = "stable serves all"
+        if turn.spec is None and turn.status.delivered and turn.status.delivered.written_at is None:
+            served = "stable serves all as soon as the spec says again which ConfigMap that is told in"
+        return f" In the meantime {named(rejected)} is rolled back ({rollback.message}); {served}."
     return " What is delivered stays as it is."
 
 

@@ -22,6 +22,10 @@ def challengers(candidate: Candidate) -> list[Challenger]:
     return candidate.arms or [Challenger(name=CANDIDATE, revision=candidate.revision)]
 
 
+def _rounded(said: Comparison) -> Comparison:
+    return replace(said, through=to_milliseconds(said.through), read_at=to_milliseconds(said.read_at))
+
+
 class Turn:
     """The scratch pad of one decision; it never outlives `decide`.
 
@@ -45,6 +49,7 @@ class Turn:
         self.gate: GateRun | None = None
         self.wake_at: datetime | None = None
         self.strategy: Strategy | None = strategy_of(spec.strategy) if spec else None
+        self._said = tuple(_rounded(said) for said in seen.comparisons)
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -61,13 +66,13 @@ class Turn:
         names = {arm.name for arm in challengers(candidate) if not arm.dropped}
         in_shadow = bool(self.status.delivered and self.status.delivered.shadow)
         return tuple(
-            replace(said, through=to_milliseconds(said.through), read_at=to_milliseconds(said.read_at))
-            for said in self.seen.comparisons
+            said
+            for said in self._said
             if said.trial == trial
             and said.arm in names
             and said.against in {*names, STABLE}
             and said.shadow == in_shadow
-            and to_milliseconds(said.read_at) >= candidate.started_at
+            and said.read_at >= candidate.started_at
         )
 
     @property
