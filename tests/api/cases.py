@@ -208,6 +208,14 @@ WRONG = (
         ".arms[1].prompt.inline",
         "exactly",
     ),
+    _test(
+        "an arm from a registry",
+        [
+            _CONTROL,
+            {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a", "version": "1"}}},
+        ],
+        ".arms[1].prompt.registryRef",
+    ),
     _test("no horizon to speak of", [_CONTROL, _TERSE], ".horizon", horizon="5s"),
     Wrong(
         "a test that nothing can win",
@@ -471,6 +479,15 @@ RIGHT: dict[str, dict[str, object]] = {
     ),
     "immediate": spec_with("strategy", {"immediate": {}}),
     "a test of two": spec_with("strategy", {"abTest": {"arms": [_CONTROL, _TERSE], "horizon": "14d"}}),
+    "a test of a prompt in a ConfigMap": spec_with(
+        "strategy",
+        {
+            "abTest": {
+                "arms": [_CONTROL, {**_TERSE, "prompt": {"configMapRef": {"name": "terse", "key": "text"}}}],
+                "horizon": "14d",
+            }
+        },
+    ),
     "a test of eight, in hundredths": spec_with(
         "strategy",
         {

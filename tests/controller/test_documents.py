@@ -23,7 +23,7 @@ def ref(key="support.yaml", **more):
 
 
 def wanted(text, key="support.yaml", **more):
-    return wanted_from_config_map("support", ref(key, **more), {key: text})
+    return wanted_from_config_map("support", ref(key, **more), {key: text}, "spec.prompt")
 
 
 def test_a_document_is_what_inline_would_be_and_variables_are_those_of_its_texts():
@@ -93,7 +93,7 @@ def test_what_is_no_json_document_is_refused(text):
 
 
 def test_a_missing_key_names_those_that_are_there():
-    found = wanted_from_config_map("support", ref(), {"a.yaml": "x", "b.yaml": "y"})
+    found = wanted_from_config_map("support", ref(), {"a.yaml": "x", "b.yaml": "y"}, "spec.prompt")
     assert "there are: a.yaml, b.yaml" in str(found.problems[0])
 
 

@@ -116,6 +116,24 @@ async def test_what_nobody_refers_to_any_more_is_followed_no_longer(world):
     assert told == []
 
 
+async def test_a_rollout_may_refer_to_several_and_hears_once_of_what_it_names_twice(world):
+    references, cluster, _, told = world
+    cluster.tell({"k": "one"})
+    await references.first(A, TEXTS)
+    await references.first(A, TEXTS, "warm")
+    references.follow(A, VERSION, "terse")
+    assert references.followed == 2
+    await asyncio.sleep(1)
+    told.clear()
+    cluster.tell({"k": "two"})
+    await asyncio.sleep(1)
+    assert told == [A]
+    references.leave(A, {"warm"})
+    assert references.followed == 1
+    references.leave(A)
+    assert references.followed == 0
+
+
 async def test_a_watch_that_breaks_is_begun_anew_and_what_was_known_stands(world):
     references, cluster, _, _ = world
     cluster.broken = True

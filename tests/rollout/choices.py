@@ -21,6 +21,12 @@ def ab_test(on_winner, control, horizon="2h", **weights):
     }
 
 
+def shadow(sample, duration="10m", budget="2.00", then=None):
+    fixed = {"sample": sample, "duration": duration, "budget": {"usdPerHour": budget, "maxConcurrent": 4}}
+    return {"shadow": {**fixed, **({"then": then} if then else {})}}
+
+
+IN_OFFICE_HOURS = {"timeZone": "Europe/Zurich", "windows": ["Mon-Fri 09:00-17:00"]}
 STRATEGIES = [
     canary({"weight": 1, "duration": "10m"}, {"weight": 25, "until": "Evidence", "timeout": "1h"}),
     canary(
@@ -44,9 +50,21 @@ STRATEGIES = [
     canary(
         {"weight": 1, "duration": "10m"},
         {"weight": 50, "duration": "10m"},
-        schedule={"timeZone": "Europe/Zurich", "windows": ["Mon-Fri 09:00-17:00"]},
+        schedule=IN_OFFICE_HOURS,
     ),
     {"immediate": {}},
+    shadow(10),
+    shadow("0.01%", "1m", then=canary({"weight": 25, "duration": "5m"}, {"weight": 50, "duration": "5m"})),
+    shadow(
+        50,
+        budget="0.50",
+        then=canary(
+            {"weight": 10, "duration": "10m"},
+            {"gate": {"name": "release", "approval": {}}},
+            {"weight": 100, "duration": "10m"},
+            schedule=IN_OFFICE_HOURS,
+        ),
+    ),
     ab_test("Promote", 50, terse=50),
     ab_test("Hold", 50, terse=50),
     ab_test("Hold", 50, horizon="30m", terse=50),
@@ -54,7 +72,7 @@ STRATEGIES = [
     ab_test("Promote", 25, terse=25, warm=25, formal=25),
     ab_test("Hold", 25, terse=25, warm=25, formal=25),
 ]
-TESTS = STRATEGIES[-6:]
+TESTS, SHADOWS = STRATEGIES[-6:], STRATEGIES[-9:-6]
 EVALS = {"name": "evals", "job": {"templateRef": {"name": "evals"}}, "timeout": "30m"}
 GATES = [
     [],
@@ -68,6 +86,8 @@ EDITS = [
     ("strategy", STRATEGIES),
     ("strategy", STRATEGIES[:2]),
     ("strategy", TESTS),
+    ("strategy", SHADOWS),
+    ("strategy", SHADOWS),
     ("analysis", [{}, {"onInconclusive": "Promote"}, {"onInconclusive": "Rollback"}, {"metrics": []}]),
     (
         "analysis",

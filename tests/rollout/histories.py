@@ -84,7 +84,7 @@ class Histories(RuleBasedStateMachine):
         self.wanted, self.problems, self.blocked, self.unreadable_spec = REVISIONS[0], (), "", False
         self.pods, self.loaded, self.pods_fail, self.looked = set(PODS[:2]), {}, "", True
         self.arms = dict(ARMS)
-        self.said, self.pairs, self.command = {}, [], None
+        self.said, self.pairs, self.in_shadow, self.command = {}, [], False, None
         self.config_map, self.written_at, self.write_fails = None, None, False
         self.unobserved, self.wake_at = 0, None
         self.source, self.unresolved, self.answered = None, "", {}
@@ -164,6 +164,7 @@ class Histories(RuleBasedStateMachine):
             arm=pair[0],
             against=pair[1],
             better=Better(3.0 if better else 0.5, better, "20 of 60"),
+            shadow=self.in_shadow,
         )
         self.happened()
 
@@ -200,7 +201,8 @@ class Histories(RuleBasedStateMachine):
         """All pairs have been read up to now."""
         for pair in self.pairs:
             old = self.said.get(pair)
-            if pair != but and old and old.trial == trial_of(self.status.candidate):
+            same = old and (old.trial, old.shadow) == (trial_of(self.status.candidate), self.in_shadow)
+            if pair != but and same:
                 self.said[pair] = replace(old, through=self.now, read_at=self.now)
             elif pair != but:
                 self.said[pair] = replace(self.fine(pair), verdict=Verdict.Inconclusive)
@@ -215,6 +217,7 @@ class Histories(RuleBasedStateMachine):
             arm=pair[0],
             against=pair[1],
             better=Better(1.0, reached=False),
+            shadow=self.in_shadow,
         )
 
     @rule(
@@ -222,14 +225,23 @@ class Histories(RuleBasedStateMachine):
         attempt=st.integers(1, 2),
         verdict=st.sampled_from([Verdict.Harmed, Verdict.NonInferior]),
         pair=st.sampled_from([("candidate", "stable"), ("terse", "stable"), ("warm", "terse")]),
+        shadow=st.booleans(),
     )
-    def analysis_speaks_of_an_earlier_trial(self, revision, attempt, verdict, pair):
+    def analysis_speaks_of_an_earlier_trial(self, revision, attempt, verdict, pair, shadow):
         candidate = self.status.candidate
         before = (candidate.started_at if candidate else self.now) - timedelta(milliseconds=1)
         said = Comparison(
             (revision, attempt), verdict, before, before, samples=10_000, arm=pair[0], against=pair[1]
         )
-        self.said[pair] = replace(said, better=Better(9.0, reached=True))
+        self.said[pair] = replace(said, better=Better(9.0, reached=True), shadow=shadow)
+        self.happened()
+
+    @precondition(lambda self: self.pairs)
+    @rule(verdict=st.sampled_from([Verdict.Harmed, Verdict.NonInferior]))
+    def analysis_speaks_of_the_other_side_of_the_shadow(self, verdict):
+        """Of the shadow when users see the candidate, or of users while they do not: late words of the same trial."""
+        pair = self.pairs[0]
+        self.said[pair] = replace(self.fine(pair), verdict=verdict, shadow=not self.in_shadow)
         self.happened()
 
     @precondition(lambda self: any(not run.result for run in self.status.gates))
@@ -352,6 +364,7 @@ class Histories(RuleBasedStateMachine):
             decision = self.decide()
             self.wake_at = decision.wake_at
             self.pairs = [(each.arm, each.against) for each in decision.sampling]
+            self.in_shadow = any(each.shadow for each in decision.sampling)
             if (self.status, self.config_map) == (before, wrote):
                 assert decision.notes == (), "said again at every look"
                 assert decision.wake_at is None or decision.wake_at > self.now.replace(microsecond=0)

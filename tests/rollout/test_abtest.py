@@ -259,3 +259,11 @@ def test_a_test_ends_when_the_strategy_is_another(in_test):
     told = in_test().edits(strategy={"immediate": {}})
     assert (told.served, told.status.candidate) == ({A: 10_000}, None)
     assert told.wakes_in is None or told.wakes_in > timedelta(0)
+
+
+def test_an_arm_with_the_control_s_own_prompt_is_not_compared_and_that_is_said(in_test):
+    told = in_test(weights={"terse": 50})
+    told.arms["terse"] = told.wanted
+    told.edits(strategy=told.spec.strategy.to_wire()).pods_load()
+    assert (told.phase, told.served) == ("Healthy", {told.wanted: 10_000})
+    assert "arm terse of the test has the same prompt" in told.status.message

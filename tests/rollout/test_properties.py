@@ -63,6 +63,7 @@ class Checked(Histories):
         if after.delivered is None:
             return
         self.check_delivered(before, after)
+        self.check_shadow(before, after)
         said = after.last_command
         commanded = said.verb if said != before.last_command and said.result == "Executed" else ""
         self.check_rejection(before, after, commanded)
@@ -168,6 +169,22 @@ class Checked(Histories):
             assert new.salt == old.salt or before.candidate.undelivered, "the salt stays during a trial"
             self.check_units(old, new)
 
+    def check_shadow(self, before, after):
+        """Who runs in the shadow is seen by nobody, within the spec's budget, and goes with the trial."""
+        old, new = before.delivered and before.delivered.shadow, after.delivered.shadow
+        if new is None:
+            return
+        candidate = after.candidate
+        assert candidate is not None
+        assert not candidate.undelivered
+        assert (new.revision, weights_of(after)[new.revision]) == (candidate.revision, 0)
+        if new != old:
+            asked = self.spec.strategy.shadow
+            budget = asked.budget
+            assert new.sample == parse_weight(asked.sample)
+            assert (new.max_concurrent, new.usd_per_hour) == (budget.max_concurrent, budget.usd_per_hour)
+            assert (self.problems, self.blocked, self.unresolved) == ((), "", "")
+
     def check_units(self, old, new):
         """During one trial a unit moves from and to stable only."""
         stable = new.arms[-1].revision
@@ -201,7 +218,7 @@ class Checked(Histories):
             self.check_window(before, entry.revision)
             return
         strategy = self.spec.strategy
-        proven = self.proven(before.candidate)
+        proven = self.proven(before)
         allowed = {
             "Command": bool(before.candidate and before.candidate.promoting),
             "Immediate": strategy.immediate is not None,
@@ -223,13 +240,17 @@ class Checked(Histories):
         assert revision == self.wanted
         assert revision in [old for old in good if old != before.stable.revision][: self.spec.rollback_window]
 
-    def proven(self, candidate):
-        """The pairs of this trial of which the analysis says that the first is not worse."""
+    def proven(self, before):
+        """The pairs of this trial of which the analysis says, of what users see or of the shadow, that the first is
+
+        not worse.
+        """
+        candidate, in_shadow = before.candidate, bool(before.delivered and before.delivered.shadow)
         return {
             pair
             for pair, said in self.said.items()
             if said.verdict is Verdict.NonInferior
-            and said.trial == trial_of(candidate)
+            and (said.trial, said.shadow) == (trial_of(candidate), in_shadow)
             and not said.unreadable
         }
 
@@ -241,7 +262,7 @@ class Checked(Histories):
         return winner in names and needed <= proven and self.said[winner, "stable"].better.reached
 
     def may_rise(self):
-        canary = self.spec.strategy.canary
+        canary, _ = self.spec.strategy.stepped or (None, "")
         return canary is None or canary.schedule is None or is_open(self.now)
 
     def check_weight(self, revision, before, after, commanded):
@@ -259,16 +280,21 @@ class Checked(Histories):
             return
         assert not before.pause or before.pause.reason in BY_ITSELF
         assert self.may_rise()
+        if same and before.delivered.shadow and self.spec.strategy.shadow:
+            undecided = self.spec.analysis.on_inconclusive == "Promote"
+            assert undecided or ("candidate", "stable") in self.proven(before)
         if old > 0 and self.spec.analysis.metrics:
             said = self.said["candidate", "stable"]
+            assert not said.shadow
             assert not said.unreadable
             assert said.verdict in {Verdict.NonInferior, Verdict.Inconclusive}
             assert self.now - said.through <= BEHIND
 
     def weight_in_spec(self, revision, after):
         strategy = self.spec.strategy
-        if strategy.canary:
-            steps = strategy.canary.steps[: after.candidate.progress.step]
+        if strategy.stepped:
+            canary, _ = strategy.stepped
+            steps = canary.steps[: after.candidate.progress.step - bool(strategy.shadow)]
             return parse_weight(next(step.weight for step in reversed(steps) if step.weight is not None))
         name = next(arm.name for arm in after.candidate.arms if arm.revision == revision)
         return next(parse_weight(arm.weight) for arm in strategy.ab_test.arms if arm.name == name)
@@ -281,6 +307,8 @@ class Checked(Histories):
         for name, revision in arms:
             said = self.said.get((name, "stable"))
             if name in dropped or said is None or said.verdict is not Verdict.Harmed:
+                continue
+            if said.shadow != bool(before.delivered and before.delivered.shadow):
                 continue
             if said.trial != trial_of(before.candidate) or said.read_at <= max(
                 before.candidate.started_at, START

@@ -20,7 +20,7 @@ from promptrollout.api.checks_strategy import (
 from promptrollout.api.gate_checks import gate_problems, timeout_problems
 from promptrollout.api.metrics import EVENT_PRESET, SCORE_PRESET, SCORE_PRESETS, Metric, MetricRole
 from promptrollout.api.problem import Problem
-from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part
+from promptrollout.api.prompt import ContentFormat, InlinePrompt, Part, Prompt
 from promptrollout.api.quantities import (
     format_duration,
     format_weight,
@@ -68,17 +68,18 @@ def is_deliverable(spec: RolloutSpec, problems: tuple[Problem, ...]) -> bool:
 
 
 def _prompts(spec: RolloutSpec) -> Problems:
-    yield from _prompt(spec)
+    yield from _prompt(spec.prompt, "spec.prompt")
     for index, arm in enumerate(spec.strategy.ab_test.arms if spec.strategy.ab_test else ()):
         path = f"{_TEST}.arms[{index}].prompt"
-        if arm.prompt and arm.prompt.inline is None:
-            yield Problem(path, "is not written inline", f"write the arm's prompt under {path}.inline")
-        elif arm.prompt and arm.prompt.inline:
-            yield from inline_problems(arm.prompt.inline, f"{path}.inline")
+        if arm.prompt is not None:
+            yield from _prompt(arm.prompt, path)
+        if arm.prompt and arm.prompt.registry_ref:
+            # It would have to be remembered for each arm what a registry that is down has said before.
+            cure = "use inline or configMapRef; a registry's prompt may stand in spec.prompt"
+            yield Problem(f"{path}.registryRef", "is not for the arms of a test", cure)
 
 
-def _prompt(spec: RolloutSpec) -> Problems:
-    prompt = spec.prompt
+def _prompt(prompt: Prompt, path: str) -> Problems:
     sources = {
         "inline": prompt.inline,
         "configMapRef": prompt.config_map_ref,
@@ -87,18 +88,16 @@ def _prompt(spec: RolloutSpec) -> Problems:
     given = [name for name, source in sources.items() if source is not None]
     if len(given) != 1:
         said = f"has {' and '.join(given)}" if given else "has no source"
-        yield Problem("spec.prompt", said, f"name exactly one of {', '.join(sources)}")
+        yield Problem(path, said, f"name exactly one of {', '.join(sources)}")
     if prompt.inline is not None:
-        yield from inline_problems(prompt.inline, "spec.prompt.inline")
+        yield from inline_problems(prompt.inline, f"{path}.inline")
     registry = prompt.registry_ref
     if registry is not None and (registry.version is None) == (registry.alias is None):
-        yield Problem(
-            "spec.prompt.registryRef", "must name a version or an alias", "write exactly one of them"
-        )
+        yield Problem(f"{path}.registryRef", "must name a version or an alias", "write exactly one of them")
     map_ref = prompt.config_map_ref
     if map_ref is not None and map_ref.template_format and map_ref.format not in {None, ContentFormat.TEXT}:
         cure = f"leave it out; the {map_ref.format} document has its own"
-        yield Problem("spec.prompt.configMapRef.templateFormat", "is for format Text", cure)
+        yield Problem(f"{path}.configMapRef.templateFormat", "is for format Text", cure)
 
 
 def inline_problems(inline: InlinePrompt, path: str) -> Problems:

@@ -42,6 +42,7 @@ class Parsed:
         problems: what is wrong, by field path.
         rules: the policy's, with which the spec was merged; None without.
         reference: where the prompt has to be looked up; None if it is written inline.
+        arm_references: where those of arms have to be, by arm.
         source, unresolved: what became of looking it up; see Observations.
     """
 
@@ -55,6 +56,7 @@ class Parsed:
     problems: tuple[Problem, ...] = ()
     rules: PolicyRules | None = None
     reference: Reference | None = None
+    arm_references: Mapping[str, ConfigMapReference] = field(default_factory=dict)
     source: SourceSeen | None = None
     unresolved: str = ""
 
@@ -94,9 +96,13 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
     planned = plan_of(spec.analysis, strategy.rivals)
     shadowed = plan_of(spec.analysis, strategy.rivals, shadow=True) if spec.strategy.shadow else None
-    arms = {name: sealed_inline(rollout, each, path) for name, (path, each) in strategy.prompts.items()}
+    arms = {
+        name: sealed_inline(rollout, each, path)
+        for name, (path, each) in strategy.prompts.items()
+        if each.config_map_ref is None
+    }
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
-    problems += _alike(strategy, {"spec.prompt": prompt, **arms})
+    problems += alike(strategy, {name: arm.revision for name, arm in arms.items()})
     if not isinstance(planned, Planned):
         problems += planned
     return Parsed(
@@ -109,6 +115,11 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
         shadowed if isinstance(shadowed, Planned) else None,
         (*problems, *_unknown(spec, known)),
         reference=_reference(seen.key.namespace, spec, known),
+        arm_references={
+            name: ConfigMapReference(ObjectKey(seen.key.namespace, each.config_map_ref.name))
+            for name, (_, each) in strategy.prompts.items()
+            if each.config_map_ref is not None
+        },
     )
 
 
@@ -140,13 +151,17 @@ def _reference(namespace: str, spec: RolloutSpec, known: Known) -> Reference | N
     return None
 
 
-def _alike(strategy: Strategy, prompts: Mapping[str, Wanted]) -> Iterator[Problem]:
-    """Arms with the same prompt cannot be told apart."""
+def alike(strategy: Strategy, arms: Mapping[str, Revision | None]) -> Iterator[Problem]:
+    """Arms with the same prompt cannot be told apart. (One with the control's is not compared: it may have won.)"""
     first: dict[str, str] = {}
-    for name, wanted in prompts.items():
-        if wanted.revision is None:
+    for name, revision in arms.items():
+        if revision is None:
             continue
-        path = strategy.prompts[name][0] if name in strategy.prompts else name
-        other = first.setdefault(wanted.revision.short, path)
+        path = strategy.prompts[name][0]
+        other = first.setdefault(revision.short, path)
         if other != path:
-            yield Problem(path, f"is the same prompt as {other}", "change it, or remove this arm")
+            yield Problem(
+                path,
+                f"is the same prompt as {other}",
+                "change it, or remove this arm",
+            )

@@ -9,7 +9,6 @@ from promptrollout.controller.documents import UnreadableError, read_document, r
 from promptrollout.delivery import PayloadTooLargeError, revision_config_map
 from promptrollout.revision import Revision, SealError, check_variables, seal
 
-_CONFIG_MAP = "spec.prompt.configMapRef"
 _REGISTRY = "spec.prompt.registryRef"
 
 
@@ -24,9 +23,7 @@ class Wanted:
 def sealed_inline(rollout: str, source: Prompt, path: str) -> Wanted:
     """Of a prompt that stands in the spec at `path`."""
     if source.inline is None:
-        return Wanted(
-            problems=(Problem(path, "is not written inline", "write the prompts of arms under inline"),)
-        )
+        return Wanted(problems=(Problem(path, "has no text", "write the prompt under inline"),))
     sealed, root = _sealed(rollout, source.inline), f"{path}.inline"
     return Wanted(
         sealed.revision,
@@ -34,19 +31,20 @@ def sealed_inline(rollout: str, source: Prompt, path: str) -> Wanted:
     )
 
 
-def wanted_from_config_map(rollout: str, ref: ConfigMapRef, data: Mapping[str, object]) -> Wanted:
-    """Of a ConfigMap's data, which its author may have written anything into."""
+def wanted_from_config_map(rollout: str, ref: ConfigMapRef, data: Mapping[str, object], path: str) -> Wanted:
+    """Of a ConfigMap's data, which its author may have written anything into; `path` is that of the prompt."""
+    path = f"{path}.configMapRef"
     where = f"ConfigMap {ref.name}, key {ref.key}"
     text = data.get(ref.key)
     if not isinstance(text, str):
         known = ", ".join(sorted(data)[:8]) or "none"
         cure = f"add the key under data, or name another one in configMapRef (there are: {known})"
-        return Wanted(problems=(Problem(_CONFIG_MAP, f"ConfigMap {ref.name} has no key {ref.key}", cure),))
+        return Wanted(problems=(Problem(path, f"ConfigMap {ref.name} has no key {ref.key}", cure),))
     try:
         document = read_document(ref, text)
     except UnreadableError as error:
-        return Wanted(problems=(Problem(_CONFIG_MAP, f"{where} {error}", "correct the ConfigMap"),))
-    return _from_outside(rollout, _CONFIG_MAP, where, document)
+        return Wanted(problems=(Problem(path, f"{where} {error}", "correct the ConfigMap"),))
+    return _from_outside(rollout, path, where, document)
 
 
 def wanted_from_registry(rollout: str, where: str, document: Mapping[str, object]) -> Wanted:
@@ -54,10 +52,10 @@ def wanted_from_registry(rollout: str, where: str, document: Mapping[str, object
     return _from_outside(rollout, _REGISTRY, where, document)
 
 
-def missing_config_map(ref: ConfigMapRef, problem: str) -> Problem:
-    """A ConfigMap that is not there."""
+def missing_config_map(ref: ConfigMapRef, problem: str, path: str) -> Problem:
+    """A ConfigMap that is not there; `path` is that of the prompt."""
     cure = f"create it with the key {ref.key}, or name another one in configMapRef"
-    return Problem(_CONFIG_MAP, f"ConfigMap {ref.name} {problem}", cure)
+    return Problem(f"{path}.configMapRef", f"ConfigMap {ref.name} {problem}", cure)
 
 
 def missing_in_registry(problem: str) -> Problem:

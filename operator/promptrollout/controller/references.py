@@ -7,7 +7,7 @@ version in a registry is asked for until it is there, and never again; an alias 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from promptrollout.cluster.errors import ClusterError, Forbidden, NotFound
@@ -44,6 +44,8 @@ class ConfigMapReference:
 
 
 Reference = ConfigMapReference | PolicyKey | RegistryReference
+#: A rollout, and which of its references: an arm's name; empty is its own prompt, or its policy.
+_Place = tuple[ObjectKey, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class _Followed:
     task: asyncio.Task[None]
     answered: asyncio.Event
     answer: Answer | None = None
-    followers: set[ObjectKey] = field(default_factory=set)
+    followers: set[_Place] = field(default_factory=set)
 
 
 class References:
@@ -94,23 +96,23 @@ class References:
         self._changed = changed
         self._most_watches = most_watches
         self._followed: dict[Reference, _Followed] = {}
-        self._by_rollout: dict[ObjectKey, Reference] = {}
+        self._by_place: dict[_Place, Reference] = {}
 
-    def follow(self, rollout: ObjectKey, reference: Reference) -> Answer | None:
-        """Follow this reference, and no other, for a rollout; what is known by now."""
-        if self._by_rollout.get(rollout) != reference:
-            self.leave(rollout)
-            self._by_rollout[rollout] = reference
+    def follow(self, rollout: ObjectKey, reference: Reference, place: str = "") -> Answer | None:
+        """Follow this reference, and no other, at this place of a rollout; what is known by now."""
+        if self._by_place.get((rollout, place)) != reference:
+            self._leave((rollout, place))
+            self._by_place[rollout, place] = reference
         followed = self._followed.get(reference)
         if followed is None:
             task = asyncio.create_task(self._for_ever(reference), name=f"follow {reference}")
             followed = self._followed[reference] = _Followed(task, asyncio.Event())
-        followed.followers.add(rollout)
+        followed.followers.add((rollout, place))
         return followed.answer
 
-    async def first(self, rollout: ObjectKey, reference: Reference) -> Answer | None:
+    async def first(self, rollout: ObjectKey, reference: Reference, place: str = "") -> Answer | None:
         """As `follow`; a first answer that the API server has at hand is waited for shortly."""
-        known = self.follow(rollout, reference)
+        known = self.follow(rollout, reference, place)
         if known is None and not isinstance(reference, RegistryReference):
             followed = self._followed[reference]
             try:
@@ -121,13 +123,17 @@ class References:
             known = followed.answer
         return known
 
-    def leave(self, rollout: ObjectKey) -> None:
-        """The rollout refers to nothing any more; what nobody refers to is followed no longer."""
-        reference = self._by_rollout.pop(rollout, None)
+    def leave(self, rollout: ObjectKey, but: Collection[str] = ()) -> None:
+        """The rollout refers to nothing any more, `but` at these places; what nobody refers to is not followed."""
+        for place in [at for at in self._by_place if at[0] == rollout and at[1] not in but]:
+            self._leave(place)
+
+    def _leave(self, place: _Place) -> None:
+        reference = self._by_place.pop(place, None)
         followed = self._followed.get(reference) if reference is not None else None
         if reference is None or followed is None:
             return
-        followed.followers.discard(rollout)
+        followed.followers.discard(place)
         if not followed.followers:
             followed.task.cancel()
             del self._followed[reference]
@@ -136,7 +142,7 @@ class References:
         """Follow nothing any more, and close the registries' connections."""
         tasks = [followed.task for followed in self._followed.values()]
         self._followed.clear()
-        self._by_rollout.clear()
+        self._by_place.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,7 +231,7 @@ class References:
         followed.answered.set()
         if answer != followed.answer:
             followed.answer = answer
-            for rollout in tuple(followed.followers):
+            for rollout in {rollout for rollout, _ in followed.followers}:
                 self._changed(rollout)
 
 

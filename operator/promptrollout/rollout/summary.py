@@ -103,7 +103,7 @@ def _standing(turn: Turn, phase: Phase) -> str:
     if status.rejected and status.rollback:
         return _went_back(turn, phase, status.rejected, status.rollback)
     if phase is Phase.HEALTHY and status.stable:
-        return _serves_all(status.stable, status.concluded)
+        return _serves_all(status.stable, status.concluded) + _nothing_to_compare(turn)
     return turn.waiting or "nothing is decided yet"
 
 
@@ -122,8 +122,17 @@ def _serves_all(stable: RevisionRef, concluded: Conclusion | None) -> str:
         return f"revision {stable.revision} serves all"
     return (
         f"revision {stable.revision} (arm {concluded.arm}) won the test and serves all; "
-        "write its prompt into spec.prompt before the next change"
+        "write its prompt into spec.prompt, and take the test out of spec.strategy, before the next change"
     )
+
+
+def _nothing_to_compare(turn: Turn) -> str:
+    """That an arm is like the control, unless it has won: its author may have meant another prompt."""
+    seen, done = turn.seen, turn.status.concluded
+    alike = [arm for arm, revision in seen.arms.items() if revision == seen.wanted]
+    if not alike or done is not None:
+        return ""
+    return f"; arm {', '.join(alike)} of the test has the same prompt, so there is nothing to compare"
 
 
 def _invalid(turn: Turn) -> str:
