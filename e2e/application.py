@@ -83,7 +83,7 @@ class Rollout:
 
     `strategy`: another one than a canary of these steps. `prompt`: its whole spec.prompt, for one that is
     not written inline; then `system_prompt` is not used. `policy`: its policyRef; then strategy and analysis are the
-    policy's, but for what `strategy` says.
+    policy's, but for what `strategy` says. `more`: other fields of the spec.
     """
 
     application: Application
@@ -96,6 +96,7 @@ class Rollout:
     strategy: Json | None = None
     policy: Json | None = None
     notify: Sequence[Json] | None = None
+    more: Json | None = None
 
     def manifest(self) -> Json:
         delivery: Mapping[str, object] = {
@@ -113,6 +114,7 @@ class Rollout:
                 **self._rules(),
                 **({"gates": list(self.gates)} if self.gates else {}),
                 **({"notify": list(self.notify)} if self.notify is not None else {}),
+                **(self.more or {}),
             },
         }
 

@@ -1,4 +1,4 @@
-"""Someone who is told: a webhook on loopback that keeps what it gets, and one that never answers."""
+"""Someone who is told, or asked: a webhook on loopback that keeps what it gets, and one that never answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from e2e.objects import KubeObject
+from e2e.objects import Json, KubeObject
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,15 @@ class Mail:
 
 
 class Mailbox:
-    """Keeps what is posted to `url`; whoever speaks to `dead_url` waits for ever."""
+    """Keeps what is posted to `url`; whoever speaks to `dead_url` waits for ever.
+
+    Who asks at `judge_url` gets the answers prepared for the rollout's namespace, the last one again and again.
+    """
 
     def __init__(self) -> None:
         self._mails: list[Mail] = []
+        self._asked: list[Mail] = []
+        self._answers: dict[str, list[tuple[int, Json]]] = {}
         self._news = threading.Condition(threading.RLock())
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._silent = socket.create_server(("127.0.0.1", 0))
@@ -38,6 +43,10 @@ class Mailbox:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/told"
+
+    @property
+    def judge_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/asked"
 
     @property
     def dead_url(self) -> str:
@@ -59,6 +68,22 @@ class Mailbox:
         with self._news:
             return [mail for mail in self._mails if mail.json.text("data.namespace") == namespace]
 
+    def will_answer(self, namespace: str, *answers: tuple[int, Json]) -> None:
+        """Status and body of each answer to gates of that namespace's rollouts, in order."""
+        with self._news:
+            self._answers[namespace] = list(answers)
+
+    def asked_about(self, namespace: str) -> Sequence[Mail]:
+        """What gates asked about rollouts of that namespace, in order."""
+        with self._news:
+            return [mail for mail in self._asked if mail.json.text("namespace") == namespace]
+
+    def _judged(self, mail: Mail) -> tuple[int, Json]:
+        with self._news:
+            self._asked.append(mail)
+            answers = self._answers.get(mail.json.text("namespace"), [(503, {})])
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
     def wait_for(self, namespace: str, came: Callable[[Sequence[Mail]], bool], timeout: float) -> bool:
         """Whether what it was told of a namespace became so in time."""
         with self._news:
@@ -70,9 +95,17 @@ class Mailbox:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
+                mail = Mail({name.lower(): value for name, value in self.headers.items()}, body)
+                if self.path == "/asked":
+                    status, said = box._judged(mail)
+                    answer = json.dumps(said).encode()
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(answer)))
+                    self.end_headers()
+                    self.wfile.write(answer)
+                    return
                 with box._news:
-                    box._mails.append(Mail(headers, body))
+                    box._mails.append(mail)
                     box._news.notify_all()
                 self.send_response(204)
                 self.end_headers()

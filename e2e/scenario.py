@@ -144,6 +144,11 @@ class Given:
         self._stack.apply_rollout(self._rollout.manifest())
         return self
 
+    def spec(self, **fields: object) -> Self:
+        """Other fields of the spec."""
+        self._rollout = replace(self._rollout, more={**(self._rollout.more or {}), **fields})
+        return self
+
     def notify(self, *channels: Json) -> Self:
         """`spec.notify`."""
         self._rollout = replace(self._rollout, notify=channels)
@@ -205,6 +210,20 @@ class When:
         self.subject.stack.apply_rollout(rollout.manifest())
         return self
 
+    def the_analysis_becomes(self, **settings: object) -> Self:
+        """Some of its fields."""
+        before = self.subject.rollout
+        rollout = replace(before, analysis={**before.analysis, **settings})
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.apply_rollout(rollout.manifest())
+        return self
+
+    def the_gates_become(self, *gates: Json) -> Self:
+        rollout = replace(self.subject.rollout, gates=gates)
+        self.subject = replace(self.subject, rollout=rollout)
+        self.subject.stack.apply_rollout(rollout.manifest())
+        return self
+
     def the_strategy_becomes(self, **strategy: object) -> Self:
         """Another one; none: the policy's."""
         rollout = replace(self.subject.rollout, strategy=strategy or None)
@@ -214,9 +233,21 @@ class When:
 
     def commanded(self, verb: str) -> Self:
         """As `kubectl annotate` gives it."""
-        command = f"{COMMAND}={verb}:e2e-{next(_ids)}"
-        self.subject.kubectl("annotate", self.subject.reference, command, "--overwrite")
+        return self.annotated(f"{verb}:e2e-{next(_ids)}")
+
+    def annotated(self, command: str) -> Self:
+        """The command's annotation, as it is."""
+        self.subject.kubectl("annotate", self.subject.reference, f"{COMMAND}={command}", "--overwrite")
         return self
+
+    def wait_for_answer(self, result: str, *parts: str) -> Self:
+        """Until the last command was executed or refused, with these words in what is said of it."""
+
+        def answered(status: Status) -> bool:
+            last = KubeObject(status.raw.mapping("status.lastCommand"))
+            return last.text("result") == result and all(part in last.text("message") for part in parts)
+
+        return self.wait_for(f"the command to be {result} with {parts}", answered)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> Self:
         """Any kubectl command, in the rollout's namespace."""
@@ -366,7 +397,9 @@ class Then:
         return self._expect(seen == {revision}, f"only {revision} answers, not {seen}")
 
     def _all_statuses(self) -> Sequence[Status]:
-        return replace(self._subject, since=0.0).statuses()
+        """Of this object: another may have had its name before."""
+        seen = replace(self._subject, since=0.0).statuses()
+        return [status for status in seen if status.raw.uid == self._subject.status().raw.uid]
 
     def _expect(self, is_so: bool, what: str) -> Self:  # noqa: FBT001 - the point of it
         assert is_so, f"expected: {what}\n{self._subject.told()}"

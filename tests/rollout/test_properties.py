@@ -54,6 +54,7 @@ class Checked(Histories):
     """Random histories, and after each decision all that must hold."""
 
     seen_transitions = set()  # noqa: RUF012 - of all histories together
+    shadows_ended = set()  # noqa: RUF012 - in which phase
 
     def check(self, before, seen):
         after = self.status
@@ -173,6 +174,8 @@ class Checked(Histories):
         """Who runs in the shadow is seen by nobody, within the spec's budget, and goes with the trial."""
         old, new = before.delivered and before.delivered.shadow, after.delivered.shadow
         if new is None:
+            if old is not None:
+                self.shadows_ended.add(after.phase)
             return
         candidate = after.candidate
         assert candidate is not None
@@ -343,6 +346,7 @@ class Checked(Histories):
 @pytest.mark.timeout(3600)
 def test_whatever_happens_these_properties_hold_and_no_phase_follows_another_but_by_the_table():
     Checked.seen_transitions.clear()
+    Checked.shadows_ended.clear()
     run_state_machine_as_test(
         Checked,
         settings=settings(
@@ -356,3 +360,4 @@ def test_whatever_happens_these_properties_hold_and_no_phase_follows_another_but
     )
     seen = {(one, other) for one, other in Checked.seen_transitions if one is not other}
     assert {each for each in seen if not {*each} & ASIDE.keys()} <= MOVES.keys()
+    assert {Phase.PROGRESSING, Phase.DELIVERING} <= Checked.shadows_ended, "into its canary, and promoted"

@@ -256,7 +256,7 @@ def test_a_foreign_configmap_blocks_and_is_said(healthy):
     assert told.wants(B).phase == "Invalid"
     assert told.status.message == told.blocked
     assert told.served == {A: 10_000}
-    assert told.wakes_in <= timedelta(seconds=30), "nobody tells when it is gone"
+    assert told.wakes_in <= timedelta(seconds=5), "nobody tells when it is gone"
 
 
 def test_a_canary_without_metrics_waits_for_a_person(at_step):

@@ -35,10 +35,15 @@ def stack(mailbox, tmp_path_factory):
         for name, url in urls.items()
         for field, value in {"type": "webhook", "url": url, "secretFile": str(secret)}.items()
     }
+    judges = {
+        f"gates.webhooks.{name}.{field}": value
+        for name, url in {"judge": mailbox.judge_url, "dead-judge": mailbox.dead_url}.items()
+        for field, value in {"url": url, "secretFile": str(secret), "timeout": "1s"}.items()
+    }
     options = Options(
         application=Application(namespace="first", replicas=1),
         traffic=None,
-        chart_values={"gates.jobs.enabled": "true", **channels},
+        chart_values={"gates.jobs.enabled": "true", **channels, **judges},
     )
     with Stack(options) as running:
         yield running
@@ -57,6 +62,25 @@ def application(stack):
         stack.mend()
         load.stop()
         stack.kubectl("delete", "namespace", app.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def quiet_shop(stack):
+    """Two serving pods without users, for one rollout after the other."""
+    app = Application(namespace="quiet-shop", replicas=2)
+    stack.deploy(app)
+    stack.wait_for_pods(app)
+    return app
+
+
+@pytest.fixture
+def quiet(stack, quiet_shop):
+    """A rollout where nothing is compared: what people say and write is all that happens."""
+    yield given(stack, quiet_shop).analysis(metrics=[], interval="1s")
+    stack.mend()
+    where = ("-n", quiet_shop.namespace, "--ignore-not-found")
+    stack.kubectl("delete", "promptrollout", "--all", *where)
+    stack.kubectl("delete", "configmap", "-l", "app.kubernetes.io/managed-by=prompt-rollout", *where)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import yaml
 
 from e2e.processes.supervisor import REPOSITORY
 from e2e.scenario import COMMAND
+from tests.notify.documented import verify
+from tests.scenarios.conftest import SIGNING_SECRET
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
 
@@ -209,3 +211,52 @@ def test_an_unknown_webhook_is_invalid_and_a_url_is_refused_by_the_server(health
     story = healthy.a_promoted_prompt(GOOD).gates({"name": "risk", "webhook": {"name": "risk"}}).when()
     story.the_prompt_becomes(BETTER).wait_for_phase("Invalid")
     story.then().the_message_says("spec.gates[0].webhook.name", "'risk' is not configured")
+
+
+def asks(name, **changes):
+    return {"name": "risk", "webhook": {"name": name}, **changes}
+
+
+def test_a_webhook_is_asked_again_until_it_answers_signed_and_known_by_the_same_id(quiet, mailbox):
+    gate = asks("judge", timeout="1m")
+    when = quiet.steps(*SLOW).gates(gate).a_promoted_prompt(GOOD).when()
+    shop, stable = when.subject.application.namespace, when.subject.status().stable
+    mailbox.will_answer(
+        shop, (503, {}), (202, {}), (200, {"passed": True, "score": 0.93, "report": "no risk"})
+    )
+    when.the_prompt_becomes(BETTER).wait_for_weight(1_000).then().phases_were(
+        "Pending", "Delivering", "Progressing"
+    )
+
+    asked = mailbox.asked_about(shop)
+    assert len(asked) == 3
+    assert len({mail.headers["webhook-id"] for mail in asked}) == len({mail.body for mail in asked}) == 1
+    assert all(mail.headers["idempotency-key"] == mail.headers["webhook-id"] for mail in asked)
+    for mail in asked:
+        assert verify(SIGNING_SECRET, mail.headers, mail.body, int(mail.headers["webhook-timestamp"]))
+    said = asked[0].json
+    assert (said.text("gate"), said.text("stable.revision")) == ("risk", stable)
+    assert "name the next step" in str(said.mapping("arms")["candidate"]["document"])
+    run = gate_of(when.subject.status(), "risk")
+    assert (run.text("score"), run.text("report"), run.text("result")) == ("0.93", "no risk", "Passed")
+
+
+def test_a_webhook_that_says_no_refuses_the_prompt_with_its_words(quiet, mailbox):
+    when = quiet.steps(*SLOW).gates(asks("judge")).a_promoted_prompt(GOOD).when()
+    no = {"passed": False, "report": "it promises refunds"}
+    mailbox.will_answer(when.subject.application.namespace, (200, no))
+    when.the_prompt_becomes(BETTER).wait_for_phase("Degraded")
+    when.then().the_message_says(
+        "gate risk", "it promises refunds", "never delivered"
+    ).the_highest_weight_was(0)
+
+
+def test_a_webhook_that_never_answers_fails_or_holds_as_the_spec_says(quiet):
+    when = quiet.steps(*SLOW).gates(asks("dead-judge", timeout="3s")).a_promoted_prompt(GOOD).when()
+    when.the_prompt_becomes(BETTER).wait_for_phase("Degraded")
+    when.then().the_message_says("gate risk", "no answer within 3s").the_highest_weight_was(0)
+    when.the_gates_become(asks("dead-judge", timeout="3s", onTimeout="Hold")).commanded(
+        "retry"
+    ).wait_for_phase("Paused")
+    when.then().the_message_says("no answer within 3s", "resume", "skip", "abort")
+    when.commanded("skip").wait_for_weight(1_000)

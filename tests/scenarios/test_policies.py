@@ -96,3 +96,20 @@ def test_a_policy_that_comes_later_than_its_rollout_is_found(healthy):
         .all_pods_have_loaded_the_payload()
         .the_status("the rules are kept", lambda s: generation(s) == 1)
     )
+
+
+def test_a_cluster_policy_rules_rollouts_of_any_namespace_and_what_it_locks_is_refused(quiet, stack):
+    shared = policy(30, "strategy", kind="ClusterPromptRolloutPolicy", name="company")
+    stack.kubectl.apply(shared)
+    try:
+        named = quiet.policy(kind="ClusterPromptRolloutPolicy", name="company")
+        when = named.a_promoted_prompt(ONE).when().the_prompt_becomes(TWO).wait_for_weight(3_000)
+        when.then().the_status(
+            "whose rules", lambda s: s.raw.text("status.policy.kind") == "ClusterPromptRolloutPolicy"
+        )
+        when.the_strategy_becomes(immediate={}).wait_for_phase("Invalid")
+        when.then().the_message_says(
+            "spec.strategy", "ClusterPromptRolloutPolicy company", "locked"
+        ).weights_were(0, 3_000)
+    finally:
+        stack.kubectl("delete", "clusterpromptrolloutpolicy", "company")

@@ -96,3 +96,48 @@ def test_a_canary_waits_for_its_window_says_when_it_opens_and_follows_an_edit(he
     story.then().the_highest_weight_was(0).the_message_says(f"{tomorrow:%Y-%m-%d} 09:00 UTC")
     always = {"timeZone": "Europe/Zurich", "windows": ["Mon-Sun 00:00-24:00"]}
     story.the_strategy_becomes(canary={"steps": steps, "schedule": always}).wait_for_weight(2_500)
+
+
+def test_immediate_gives_all_traffic_at_once_when_the_pods_hold_the_revision(quiet):
+    when = quiet.strategy(immediate={}).a_promoted_prompt(CONTROL).when().the_prompt_becomes(BETTER)
+    when.wait_for_phase("Healthy")
+    (
+        when.then()
+        .phases_were("Delivering", "Healthy")
+        .weights_were(0)
+        .every_weight_was_recorded_first()
+        .all_pods_have_loaded_the_payload()
+        .users_get(when.subject.status().stable)
+    )
+
+
+def test_eight_arms_are_served_at_their_weights(quiet):
+    prompts = {f"arm-{n}": f"You are a support agent. Answer in {n} sentences." for n in range(1, 8)}
+    test = ab_test("Hold", **prompts)
+    when = quiet.strategy(abTest=test).analysis(metrics=SCORES).an_applied_rollout(CONTROL).when()
+    shares = {**dict.fromkeys(prompts, 1_200), "stable": 1_600}
+    when.wait_for("the weights", lambda s: weights(s) == shares).wait_for_condition("Delivered")
+    assert len(set(served(when.subject.status()).values())) == 8
+    when.then().every_weight_was_recorded_first().all_pods_have_loaded_the_payload()
+
+
+def test_an_arm_may_stand_in_a_config_map_whose_change_is_another_test(quiet):
+    def texts(text):
+        metadata = {"name": "warm"}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"prompt.txt": text}}
+
+    test = ab_test("Hold", warm=BETTER)
+    test["arms"][1]["prompt"] = {"configMapRef": {"name": "warm", "key": "prompt.txt"}}
+    when = quiet.strategy(abTest=test).analysis(metrics=SCORES).an_applied_rollout(CONTROL).when()
+    when.wait_for_phase("Invalid").then().the_message_says(
+        "arms[1].prompt.configMapRef", "ConfigMap warm does not exist"
+    )
+    when.applied(texts("You are a warm support agent."))
+    when.wait_for("the weights", lambda s: weights(s) == {"warm": 5_000, "stable": 5_000})
+    first = served(when.subject.status())["warm"]
+    when.applied(texts("You are a warmer support agent."))
+    when.wait_for(
+        "another test", lambda s: served(s).get("warm") not in {None, first} and weights(s)["warm"] == 5_000
+    )
+    when.then().the_status("told", lambda s: s.raw.items("status.history")[0].text("outcome") == "Superseded")
+    when.kubectl("delete", "configmap", "warm")

@@ -14,7 +14,7 @@ from promptrollout.rollout.gating import close_gates, record_answers, wanted_gat
 from promptrollout.rollout.grounds import name_kept_evidence, record_decisions
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.ruling import heed_policy
-from promptrollout.rollout.settling import LOOK_AGAIN, end_drain, settle
+from promptrollout.rollout.settling import BLOCKED_AGAIN, end_drain, settle
 from promptrollout.rollout.sourcing import heed_source
 from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
@@ -46,7 +46,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     if turn.status.candidate is None:
         settle(turn)
     if seen.blocked:
-        turn.wake(now + LOOK_AGAIN)
+        turn.wake(now + BLOCKED_AGAIN)
     name_kept_evidence(turn)
     decided = record_decisions(turn)
     final = summarise(turn)

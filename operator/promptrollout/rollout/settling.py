@@ -8,6 +8,8 @@ from promptrollout.rollout.turn import Turn
 
 #: How often pods that are overdue are looked at again.
 LOOK_AGAIN = timedelta(seconds=30)
+#: How often what is in the way of delivery is looked at again: it is not ours, so no watch tells.
+BLOCKED_AGAIN = timedelta(seconds=5)
 
 
 def settle(turn: Turn) -> None:
