@@ -16,6 +16,7 @@ Each verb returns its stage, so that sentences go on; a failed expectation says 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -309,6 +310,10 @@ class When:
         """The candidate's recorded weight, in 1/10,000."""
         return self.wait_for(f"weight {weight}", lambda status: status.weight == weight, timeout)
 
+    def promoted_to(self, weight: int) -> Self:
+        """The next step, by command, once the pods have loaded this one."""
+        return self.wait_for_condition("Delivered").commanded("promote").wait_for_weight(weight)
+
     def wait_for_condition(self, kind: str, value: str = "True", timeout: float = PATIENCE_S) -> Self:
         return self.wait_for(
             f"condition {kind}={value}",
@@ -339,9 +344,14 @@ class Then:
         return self._expect(seen == list(phases), f"phases {list(phases)}, not {seen}")
 
     def weights_were(self, *weights: int) -> Self:
-        """The candidate's delivered weights in 1/10,000, in order."""
-        seen = in_turn(payload.candidate_weight for payload in self._subject.payloads())
-        return self._expect(seen == list(weights), f"weights {list(weights)}, not {seen}")
+        """The candidate's delivered weights in 1/10,000, in order; the last one may just be on its way."""
+        recorder, wanted = self._subject.stack.recorder, list(weights)
+        with contextlib.suppress(DeadlineError):
+            recorder.wait(lambda: self._weights() == wanted, "the last weight", 5.0)
+        return self._expect(self._weights() == wanted, f"weights {wanted}, not {self._weights()}")
+
+    def _weights(self) -> list[int]:
+        return in_turn(payload.candidate_weight for payload in self._subject.payloads())
 
     def the_highest_weight_was(self, most: int) -> Self:
         seen = max((payload.candidate_weight for payload in self._subject.payloads()), default=0)

@@ -54,3 +54,7 @@ def test_selectors_are_passed_on_whole():
         }
     )
     assert selector_of(selector).query() == "app=x,tier in (a,b)"
+
+
+def test_a_word_on_a_later_sequence_is_of_a_rollout_that_was_deleted_and_no_acknowledgement():
+    assert loaded_payloads([POD], [word(sequence=8)], PAYLOAD)["pod-a"].sequence < 7

@@ -78,9 +78,8 @@ def quiet(stack, quiet_shop):
     """A rollout where nothing is compared: what people say and write is all that happens."""
     yield given(stack, quiet_shop).analysis(metrics=[], interval="1s")
     stack.mend()
-    where = ("-n", quiet_shop.namespace, "--ignore-not-found")
-    stack.kubectl("delete", "promptrollout", "--all", *where)
-    stack.kubectl("delete", "configmap", "-l", "app.kubernetes.io/managed-by=prompt-rollout", *where)
+    for kind in ("promptrollout", "promptrolloutpolicy", "configmap", "event"):
+        stack.kubectl("delete", kind, "--all", "-n", quiet_shop.namespace)
 
 
 @pytest.fixture

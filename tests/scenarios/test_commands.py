@@ -50,9 +50,9 @@ def test_undo_helps_also_while_the_spec_is_invalid(quiet):
     one = when.subject.status().stable
     when.the_prompt_becomes(TWO).wait_for_phase("Healthy")
     when.the_prompt_becomes("You are a support agent for {{#broken}}.").wait_for_phase("Invalid")
-    when.commanded("undo").wait_for_condition("Delivered").then().the_message_says(
-        "stable serves all"
-    ).users_get(one)
+    when.commanded("undo").wait_for_answer("Executed").wait_for_condition(
+        "Delivered"
+    ).then().the_message_says("stable serves all").users_get(one)
     when.the_prompt_becomes(TWO).wait_for_phase("Degraded").then().users_get(one)
 
 

@@ -132,14 +132,14 @@ def test_a_regression_before_promotion_takes_all_weight_back(healthy, templates)
     )
 
 
-def test_a_step_waits_for_a_person_and_keeps_who_it_was(healthy):
+def test_a_step_waits_for_a_person_and_keeps_who_it_was(quiet):
     steps = (
         {"weight": 10, "duration": "1s"},
         {"gate": {"name": "release", "approval": {"message": "look at the answers"}}},
         {"weight": 50, "duration": "1h"},
     )
     story = (
-        healthy.steps(*steps)
+        quiet.steps(*steps)
         .analysis(metrics=[], interval="1s")
         .a_promoted_prompt(GOOD)
         .when()
@@ -207,8 +207,8 @@ def test_a_job_has_no_rights_and_sees_the_prompts_alone(healthy, stack, applicat
     assert owner.text("kind") == "PromptRollout"
 
 
-def test_an_unknown_webhook_is_invalid_and_a_url_is_refused_by_the_server(healthy, stack):
-    story = healthy.a_promoted_prompt(GOOD).gates({"name": "risk", "webhook": {"name": "risk"}}).when()
+def test_an_unknown_webhook_is_invalid_and_a_url_is_refused_by_the_server(quiet, stack):
+    story = quiet.a_promoted_prompt(GOOD).gates({"name": "risk", "webhook": {"name": "risk"}}).when()
     story.the_prompt_becomes(BETTER).wait_for_phase("Invalid")
     story.then().the_message_says("spec.gates[0].webhook.name", "'risk' is not configured")
 

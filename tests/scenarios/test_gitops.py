@@ -36,8 +36,8 @@ def wait_ends(when, condition, seconds):
     return True
 
 
-def test_kubectl_wait_means_the_spec_as_it_is_also_while_no_operator_looks(healthy):
-    when = healthy.steps(*SLOW).a_promoted_prompt(GOOD).when()
+def test_kubectl_wait_means_the_spec_as_it_is_also_while_no_operator_looks(quiet):
+    when = quiet.steps(*SLOW).a_promoted_prompt(GOOD).when()
     assert wait_ends(when, "Healthy", 5)
     when.the_operator_stops().the_prompt_becomes(BETTER)
     try:
@@ -56,8 +56,8 @@ def test_kubectl_wait_means_the_spec_as_it_is_also_while_no_operator_looks(healt
     when.then().users_get(when.subject.status().stable)
 
 
-def test_a_new_rollout_is_not_done_before_anybody_has_looked_at_it(healthy):
-    when = healthy.when()
+def test_a_new_rollout_is_not_done_before_anybody_has_looked_at_it(quiet):
+    when = quiet.when()
     when.the_operator_stops()
     try:
         when.the_prompt_becomes(GOOD)
@@ -70,8 +70,8 @@ def test_a_new_rollout_is_not_done_before_anybody_has_looked_at_it(healthy):
     assert wait_ends(when, "Healthy", 30)
 
 
-def test_apply_status_and_commands_have_three_owners_and_no_conflict(healthy):
-    when = healthy.steps(*SLOW).a_promoted_prompt(GOOD).when()
+def test_apply_status_and_commands_have_three_owners_and_no_conflict(quiet):
+    when = quiet.steps(*SLOW).a_promoted_prompt(GOOD).when()
     when.the_prompt_becomes(BETTER).wait_for_weight(1_000)
     when.commanded("pause").wait_for_phase("Paused")
     manifest = json.dumps(when.subject.rollout.manifest())
@@ -91,8 +91,8 @@ def test_apply_status_and_commands_have_three_owners_and_no_conflict(healthy):
     when.then().the_highest_weight_was(1_000)
 
 
-def test_kubectl_diff_is_empty_whatever_the_operator_has_done(healthy):
-    when = healthy.steps(*SLOW).a_promoted_prompt(GOOD).when()
+def test_kubectl_diff_is_empty_whatever_the_operator_has_done(quiet):
+    when = quiet.steps(*SLOW).a_promoted_prompt(GOOD).when()
     manifest = json.dumps(when.subject.rollout.manifest())
     when.subject.kubectl(
         "diff", "--server-side", "-f", "-", stdin=manifest
@@ -112,8 +112,8 @@ def test_kubectl_diff_is_empty_whatever_the_operator_has_done(healthy):
         when.subject.kubectl("diff", "--server-side", "-f", "-", stdin=manifest.replace("sentences", "words"))
 
 
-def test_actions_of_argo_cd_are_obeyed(healthy):
-    argo, when = ArgoCd(), healthy.steps(*SLOW).a_promoted_prompt(GOOD).when()
+def test_actions_of_argo_cd_are_obeyed(quiet):
+    argo, when = ArgoCd(), quiet.steps(*SLOW).a_promoted_prompt(GOOD).when()
     assert not any(argo.actions(live(when).raw).values())
 
     def click(action):

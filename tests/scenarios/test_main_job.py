@@ -70,9 +70,9 @@ def test_a_prompt_that_answers_worse_without_failing_is_rolled_back(healthy):
     )
 
 
-def test_the_old_prompt_again_ends_the_trial_at_once(healthy):
+def test_the_old_prompt_again_ends_the_trial_at_once(quiet):
     (
-        healthy.steps(*SLOW)
+        quiet.steps(*SLOW)
         .a_promoted_prompt(GOOD)
         .when()
         .the_prompt_becomes(BETTER)
@@ -85,18 +85,18 @@ def test_the_old_prompt_again_ends_the_trial_at_once(healthy):
     )
 
 
-def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(healthy, stack, application):
-    story = healthy.a_promoted_prompt(GOOD).when()
-    name = application.config_map
-    good = stack.kubectl.get("configmap", name, "-n", application.namespace).mapping("data")
+def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack, quiet_shop):
+    story = quiet.a_promoted_prompt(GOOD).when()
+    name = quiet_shop.config_map
+    good = stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).mapping("data")
     story.kubectl(
         "patch", "configmap", name, "--type=merge", "-p", json.dumps({"data": {"rollout.json": "{}"}})
     )
-    stack.recorder.wait(lambda: _data(stack, application) == good, "the edit to be repaired", 20)
+    stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the edit to be repaired", 20)
     story.kubectl("delete", "configmap", name)
-    stack.recorder.wait(lambda: _data(stack, application) == good, "the deletion to be repaired", 20)
+    stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the deletion to be repaired", 20)
     story.wait_for_phase("Healthy")
-    events = stack.kubectl("get", "events", "-n", application.namespace)
+    events = stack.kubectl("get", "events", "-n", quiet_shop.namespace)
     assert "PayloadRepaired" in events
 
 
@@ -158,9 +158,9 @@ def test_an_outage_while_pods_load_a_weight_ends_with_prometheus_return(healthy)
     )
 
 
-def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(healthy):
+def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(quiet):
     (
-        healthy.a_promoted_prompt(GOOD)
+        quiet.a_promoted_prompt(GOOD)
         .when()
         .the_prompt_becomes("You are a support agent for {{#broken}}.")
         .wait_for_phase("Invalid")
@@ -173,9 +173,9 @@ def test_an_invalid_spec_is_said_with_its_field_and_leaves_what_is_served(health
     )
 
 
-def test_commands_pause_resume_abort_and_retry(healthy):
+def test_commands_pause_resume_abort_and_retry(quiet):
     (
-        healthy.steps(*SLOW)
+        quiet.steps(*SLOW)
         .a_promoted_prompt(GOOD)
         .when()
         .the_prompt_becomes(BETTER)
@@ -197,35 +197,35 @@ def test_commands_pause_resume_abort_and_retry(healthy):
 
 
 def test_a_foreign_configmap_is_never_overwritten_and_its_end_lets_the_rollout_go_on(
-    healthy, stack, application
+    quiet, stack, quiet_shop
 ):
-    name = application.config_map
+    name = quiet_shop.config_map
     foreign = {"mine": "hands off"}
     stack.kubectl.apply(
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": application.namespace},
+            "metadata": {"name": name, "namespace": quiet_shop.namespace},
             "data": foreign,
         }
     )
-    story = healthy.when().the_prompt_becomes(GOOD).wait_for_phase("Invalid")
+    story = quiet.when().the_prompt_becomes(GOOD).wait_for_phase("Invalid")
     story.then().the_message_says(name, "delete it", "delivery.configMapName")
-    assert stack.kubectl.get("configmap", name, "-n", application.namespace).mapping("data") == foreign
+    assert stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).mapping("data") == foreign
     story.kubectl("delete", "configmap", name).wait_for_phase("Healthy", 60)
 
 
-def test_deleting_the_rollout_takes_its_configmaps_along(healthy, stack, application):
-    healthy.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", application.rollout)
-    stack.recorder.wait(lambda: not _ours(stack, application), "its ConfigMaps to go", 40)
+def test_deleting_the_rollout_takes_its_configmaps_along(quiet, stack, quiet_shop):
+    quiet.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", quiet_shop.rollout)
+    stack.recorder.wait(lambda: not _ours(stack, quiet_shop), "its ConfigMaps to go", 40)
 
 
-def test_a_deleted_revision_is_restored_from_the_delivered_copy(healthy, stack, application):
-    story = healthy.a_promoted_prompt(GOOD).when()
-    before = _ours(stack, application)
+def test_a_deleted_revision_is_restored_from_the_delivered_copy(quiet, stack, quiet_shop):
+    story = quiet.a_promoted_prompt(GOOD).when()
+    before = _ours(stack, quiet_shop)
     revision = next(name for name in before if "-rev-" in name)
     story.kubectl("delete", "configmap", revision)
-    stack.recorder.wait(lambda: _ours(stack, application) == before, "the revision to be restored", 20)
+    stack.recorder.wait(lambda: _ours(stack, quiet_shop) == before, "the revision to be restored", 20)
 
 
 def _data(stack, application):

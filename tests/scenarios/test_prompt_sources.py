@@ -31,9 +31,9 @@ def config_map(name="texts", **data):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
-def test_a_change_of_a_config_map_is_rolled_out_and_says_first_what_it_asks_of_applications(healthy):
+def test_a_change_of_a_config_map_is_rolled_out_and_says_first_what_it_asks_of_applications(quiet):
     then = (
-        healthy.steps(*STEPS)
+        quiet.steps(*STEPS)
         .analysis(metrics=[], onInconclusive="Promote")
         .objects(config_map(support_yaml=DOCUMENT))
         .a_prompt_from(configMapRef=REF)
@@ -56,11 +56,9 @@ def test_a_change_of_a_config_map_is_rolled_out_and_says_first_what_it_asks_of_a
     assert {s.raw.number("metadata.generation") for s in statuses} == {1}, "nobody has touched the rollout"
 
 
-def test_a_config_map_that_is_missing_empty_or_broken_is_invalid_and_what_is_served_stays(
-    healthy, application
-):
+def test_a_config_map_that_is_missing_empty_or_broken_is_invalid_and_what_is_served_stays(quiet, quiet_shop):
     when = (
-        healthy.objects(config_map(support_yaml=DOCUMENT))
+        quiet.objects(config_map(support_yaml=DOCUMENT))
         .a_prompt_from(configMapRef=REF)
         .a_promoted_prompt("")
         .when()
@@ -85,9 +83,9 @@ def test_a_config_map_that_is_missing_empty_or_broken_is_invalid_and_what_is_ser
     when.then().weights_were()  # nothing was written in all that time
 
 
-def test_a_config_map_that_comes_later_than_its_rollout_is_found(healthy):
+def test_a_config_map_that_comes_later_than_its_rollout_is_found(quiet):
     (
-        healthy.a_prompt_from(configMapRef={"name": "texts", "key": "support.txt"})
+        quiet.a_prompt_from(configMapRef={"name": "texts", "key": "support.txt"})
         .an_applied_rollout()
         .when()
         .wait_for_phase("Invalid")
@@ -126,10 +124,8 @@ def registry_ref(name="support", **which):
     return {"registry": "prompts", "name": name, **which}
 
 
-def test_a_version_in_a_registry_is_sealed_and_the_registry_may_go_down(healthy, mlflow):
-    when = (
-        healthy.steps(*SLOW).a_prompt_from(registryRef=registry_ref(version=1)).a_promoted_prompt("").when()
-    )
+def test_a_version_in_a_registry_is_sealed_and_the_registry_may_go_down(quiet, mlflow):
+    when = quiet.steps(*SLOW).a_prompt_from(registryRef=registry_ref(version=1)).a_promoted_prompt("").when()
     when.the_prompt_comes_from(registryRef=registry_ref(version="2")).wait_for_weight(1_000)
     when.wait_for_condition("Delivered")
     source = when.subject.status().raw.mapping("status.source")
@@ -164,10 +160,10 @@ def test_a_version_in_a_registry_is_sealed_and_the_registry_may_go_down(healthy,
     assert "PromptSourceUnavailable" in events
 
 
-def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(healthy, mlflow):
+def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(quiet, mlflow):
     mlflow.set_alias("support", "production", 1)
     when = (
-        healthy.steps(*SLOW)
+        quiet.steps(*SLOW)
         .a_prompt_from(registryRef=registry_ref(alias="production"))
         .a_promoted_prompt("")
         .when()
@@ -194,9 +190,9 @@ def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(
     )
 
 
-def test_a_prompt_of_a_registry_that_is_no_template_is_invalid_with_the_place(healthy, mlflow):
+def test_a_prompt_of_a_registry_that_is_no_template_is_invalid_with_the_place(quiet, mlflow):
     (
-        healthy.a_prompt_from(registryRef=registry_ref("broken", version=1))
+        quiet.a_prompt_from(registryRef=registry_ref("broken", version=1))
         .an_applied_rollout()
         .when()
         .wait_for_phase("Invalid")
@@ -205,9 +201,9 @@ def test_a_prompt_of_a_registry_that_is_no_template_is_invalid_with_the_place(he
     )
 
 
-def test_a_registry_that_is_not_configured_is_named_with_those_that_are(healthy, mlflow):
+def test_a_registry_that_is_not_configured_is_named_with_those_that_are(quiet, mlflow):
     (
-        healthy.a_prompt_from(registryRef={"registry": "elsewhere", "name": "support", "alias": "production"})
+        quiet.a_prompt_from(registryRef={"registry": "elsewhere", "name": "support", "alias": "production"})
         .an_applied_rollout()
         .when()
         .wait_for_phase("Invalid")

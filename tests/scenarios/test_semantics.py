@@ -1,14 +1,14 @@
 """What happens when: rows of the table in docs/semantics.md that have no scenario elsewhere."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import pytest
 
-from e2e.objects import KubeObject
+from e2e.controlplane.kubectl import CommandError
 from e2e.recorder import CONFIG_MAPS
 from e2e.scenario import ask
+from e2e.views import Payload
 from e2e.workload.directory import read_endpoints
 from promptrollout.delivery.assignment import bucket_of
 
@@ -29,7 +29,7 @@ def outcomes(status):
 def test_another_prompt_while_progressing_starts_anew_and_stable_stays(quiet):
     when = quiet.steps(*STAYS).a_promoted_prompt(ONE).when()
     stable = when.subject.status().stable
-    when.the_prompt_becomes(TWO).wait_for_weight(1_000).commanded("promote").wait_for_weight(5_000)
+    when.the_prompt_becomes(TWO).wait_for_weight(1_000).promoted_to(5_000)
     salt = when.subject.status().raw.text("status.delivered.salt")
     when.the_prompt_becomes(THREE).wait_for_weight(1_000)
     (
@@ -48,7 +48,7 @@ def test_an_edit_of_the_steps_goes_on_where_the_weight_fits_and_raises_nothing(q
     edited = [{"weight": weight, "duration": "1h"} for weight in (1, 5, "12.5%", 80)]
     when.the_steps_become(*edited).wait_for("the new steps", lambda s: s.step == "2/4")
     when.then().weights_were(0, 1_000)
-    when.commanded("promote").wait_for_weight(1_250).then().weights_were(0, 1_000, 1_250)
+    when.promoted_to(1_250).then().weights_were(0, 1_000, 1_250)
 
 
 def test_an_edited_metric_keeps_the_step_and_the_evidence_of_the_others(healthy):
@@ -87,17 +87,21 @@ def trial(status):
     ]
 
 
-def test_without_any_request_to_the_candidate_no_step_is_taken_and_the_selector_is_named(quiet):
+def test_a_selector_that_matches_nothing_of_the_candidate_holds_and_is_named(quiet):
+    refusals = {
+        "bad": 'app_refusals_total{prompt_revision="{{revision}}"}',
+        "total": 'app_answers_total{prompt_revision="{{revision}}"}',
+    }
     when = (
         quiet.steps({"weight": 10, "duration": "2s"}, {"weight": 50, "duration": "1h"})
-        .analysis(metrics=[GUARD], warmUp="0s")
+        .analysis(metrics=[{"name": "refusals", "role": "Guard", "events": refusals}], warmUp="0s")
         .a_promoted_prompt(ONE)
         .when()
         .the_prompt_becomes(TWO)
         .wait_for("the lack of data", lambda s: s.condition("MetricsAvailable").text("reason") == "NoData")
         .wait_for("the step's time to be over", lambda s: "so no step" in s.message)
     )
-    when.then().weights_were(0, 1_000).the_message_says("promptrollout_requests_total")
+    when.then().weights_were(0, 1_000).the_message_says("app_refusals_total")
 
 
 def test_users_who_are_not_shared_out_by_the_weights_pause_it(healthy):
@@ -180,9 +184,13 @@ def test_when_both_copies_of_a_revision_are_lost_weights_stand_and_a_backup_mend
     }
     stack.kubectl.create({**backup.raw, "metadata": metadata})
     when.wait_for_phase("Progressing")
-    restored = stack.recorder.latest(CONFIG_MAPS, shop.namespace, shop.config_map)
-    arms = KubeObject(json.loads(restored.texts("data")["rollout.json"])).items("arms")
-    assert [int(arm.number("weight")) for arm in arms] == [1_000, 9_000]
+
+    def payload():
+        found = stack.recorder.latest(CONFIG_MAPS, shop.namespace, shop.config_map)
+        return Payload.of(found) if found else None
+
+    stack.recorder.wait(lambda: payload() is not None, "the payload to be there again", 20)
+    assert payload().arms == before.arms
 
 
 def test_a_rollout_that_is_not_done_in_time_is_rolled_back_and_says_what_it_waited_for(quiet):
@@ -209,25 +217,24 @@ def test_weights_go_down_to_a_hundredth_of_a_per_cent_and_are_delivered_as_writt
     when.then().every_weight_was_recorded_first()
 
 
-def test_the_longest_names_that_kubernetes_allows_are_served(stack, quiet_shop):
-    name = "-".join(["support"] * 40)[:253].rstrip("-")
+def test_the_longest_name_is_served_and_a_longer_one_refused_by_the_server_with_the_reason(stack, quiet_shop):
+    where, longest = ("-n", quiet_shop.namespace), "-".join(["support"] * 10)[:52]
+    quick = {"mode": "None", "assumeLoadedAfter": "1s"}
     manifest = {
         "apiVersion": "promptrollout.dev/v1alpha1",
         "kind": "PromptRollout",
-        "metadata": {"name": name, "namespace": quiet_shop.namespace},
+        "metadata": {"name": longest, "namespace": quiet_shop.namespace},
         "spec": {
             "prompt": {"inline": {"text": ONE}},
-            "delivery": {
-                "configMapName": "short",
-                "acknowledge": {"mode": "None", "assumeLoadedAfter": "1s"},
-            },
+            "delivery": {"acknowledge": quick},
             "strategy": {"immediate": {}},
         },
     }
-    where = ("-n", quiet_shop.namespace)
     try:
         stack.kubectl.apply(manifest)
-        stack.kubectl("wait", "--for=condition=Healthy", f"promptrollout/{name}", *where, "--timeout=30s")
-        assert "rollout.json" in stack.kubectl.get("configmap", "short", *where).mapping("data")
+        stack.kubectl("wait", "--for=condition=Healthy", f"promptrollout/{longest}", *where, "--timeout=30s")
+        assert "rollout.json" in stack.kubectl.get("configmap", f"{longest}-prompt", *where).mapping("data")
+        with pytest.raises(CommandError, match="the name may have at most 52 characters"):
+            stack.kubectl.apply({**manifest, "metadata": {**manifest["metadata"], "name": f"{longest}s"}})
     finally:
-        stack.kubectl("delete", "promptrollout", name, *where, "--ignore-not-found")
+        stack.kubectl("delete", "promptrollout", longest, *where, "--ignore-not-found")

@@ -82,12 +82,12 @@ def test_a_harmed_arm_is_dropped_alone(healthy):
     story.commanded("abort").wait_for_phase("Degraded").then().weights_were(0)
 
 
-def test_a_canary_waits_for_its_window_says_when_it_opens_and_follows_an_edit(healthy):
+def test_a_canary_waits_for_its_window_says_when_it_opens_and_follows_an_edit(quiet):
     steps = [{"weight": 25, "duration": "1h"}]
     tomorrow = datetime.now(UTC) + timedelta(days=2)
     shut = {"timeZone": "UTC", "windows": [f"{DAYS[tomorrow.weekday()]} 09:00-17:00"]}
     story = (
-        healthy.strategy(canary={"steps": steps, "schedule": shut})
+        quiet.strategy(canary={"steps": steps, "schedule": shut})
         .a_promoted_prompt(CONTROL)
         .when()
         .the_prompt_becomes(BETTER)

@@ -186,7 +186,8 @@ def loaded_payloads(
 ) -> dict[str, LoadedPayload]:
     """What each pod has loaded. Of a pod with several processes, the one that is furthest behind counts.
 
-    A word on the awaited sequence with another hash is no acknowledgement: that pod read something else.
+    A word on the awaited sequence with another hash is no acknowledgement: that pod read something else. Nor is one on
+    a later sequence: there is none yet, so it is of a rollout of this name that was deleted since.
     """
     by_name = {(pod.key.namespace, pod.name): pod.name for pod in pods}
     by_ip = {pod.ip: pod.name for pod in pods if pod.ip}
@@ -195,7 +196,10 @@ def loaded_payloads(
         name = by_name.get((answer.namespace, answer.pod)) or by_ip.get(answer.instance.rpartition(":")[0])
         if name is None:
             continue
-        sound = answer.sequence != payload.sequence or answer.hash == payload.hash
+        sound = answer.sequence < payload.sequence or (answer.sequence, answer.hash) == (
+            payload.sequence,
+            payload.hash,
+        )
         at = datetime.fromtimestamp(answer.loaded_at, UTC)
         word = LoadedPayload(answer.sequence if sound else -1, at)
         old = loaded.get(name)
