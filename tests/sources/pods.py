@@ -101,6 +101,19 @@ class Application:
         wait_until(all_read, f"pods of {self.key} to be scraped", 30)
         return self.prometheus.value("vector(time())") or 0.0
 
+    def wait_until_read_past(self, moment: float) -> None:
+        """Until no scrape under way can still bring a value of this moment or before: each pod has a later one.
+
+        A scrape bears the time of its beginning, and may take long on a busy machine.
+        """
+        names = "|".join(pod.name for pod in self.pods)
+        query = f'count(timestamp(up{{pod=~"{names}"}}) > {moment!r})'
+        wait_until(
+            lambda: self.prometheus.value(query) == len(self.pods),
+            f"scrapes of {self.key} after {moment}",
+            30,
+        )
+
     def _read(self, pod: Pod) -> bool:
         for arm, revision in (("candidate", self.candidate), ("stable", self.stable)):
             own = sum(

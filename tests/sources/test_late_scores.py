@@ -27,7 +27,6 @@ from tests.sources.pods import Application
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(180)]
 
-SETTLE = 0.5
 JUDGE = """
 import json, sys
 from promptrollout_sdk import Judge
@@ -93,17 +92,13 @@ def judge(gateway: pushgateway.Pushgateway, run: str, tokens: list[tuple[str, fl
     )
 
 
-def reach(moment: float) -> None:
-    wait_until(lambda: time.time() >= moment, f"{moment}", 30)
-
-
 def subject(app: Application, *queries: MetricQuery) -> Subject:
     return Subject(app.key, app.candidate, app.stable, 3, 3000, queries)
 
 
 async def read(app: Application, source: PrometheusSource, start: float, *queries: MetricQuery) -> Sample:
     end = math.ceil(app.wait_until_scraped())
-    reach(end + SETTLE)
+    app.wait_until_read_past(end)
     return (await source.sample([subject(app, *queries)], start, end))[app.key]
 
 
@@ -112,7 +107,7 @@ async def test_scores_by_token_arrive_through_a_pushgateway_in_the_step_of_their
 ) -> None:
     prometheus, gateway = stack
     start = math.ceil(app.wait_until_scraped())
-    reach(start + SETTLE)
+    app.wait_until_read_past(start)
     tokens: dict[str, list[str]] = {app.candidate: [], app.stable: []}
     for unit in range(200):
         a = app.pods[0].rollout.assign(f"late-{unit}")
@@ -162,7 +157,7 @@ async def test_shadow_pairs_are_read_as_differences(app: Application, source: Pr
     assert rollout.refresh()
     query = MetricQuery("pairs", preset="sdk/shadow-score", score="helpfulness")
     start = math.ceil(app.prometheus.value("vector(time())") or 0)
-    reach(start + SETTLE)
+    app.wait_until_read_past(start)
     for unit in range(40):
         a = rollout.assign(f"s{unit}")
         done: list[bool] = []
@@ -177,7 +172,7 @@ async def test_shadow_pairs_are_read_as_differences(app: Application, source: Pr
     counted = f'sum(promptrollout_shadow_difference_count{{rollout="{app.key}"}})'
     wait_until(lambda: app.prometheus.value(counted) == 40, "the pairs to be scraped", 30)
     end = math.ceil(time.time())
-    reach(end + SETTLE)
+    app.wait_until_read_past(end)
     found = (await source.sample([subject(app, query)], start, end))[app.key]
     assert found.problems == {}
     (window,) = found.windows

@@ -10,7 +10,7 @@ import pytest
 
 from e2e.controlplane import prometheus as real
 from e2e.controlplane.binaries import find
-from e2e.processes.supervisor import Supervisor, wait_until
+from e2e.processes.supervisor import Supervisor
 from promptrollout.analysis import (
     EventCounts,
     Evidence,
@@ -37,7 +37,6 @@ from tests.sources.pods import Application
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(180)]
 
-SETTLE = 0.5
 _names = count()
 
 
@@ -87,10 +86,6 @@ def subject(app: Application, *queries: MetricQuery, since: float = 0.0) -> Subj
     return Subject(app.key, app.candidate, app.stable, 3, 3000, queries, since)
 
 
-def reach(moment: float) -> None:
-    wait_until(lambda: time.time() >= moment, f"{moment}", 30)
-
-
 def totals(sample: Sample, metric: str, arm: str) -> EventCounts:
     counts = [getattr(window.metrics[metric], arm) for window in sample.windows if metric in window.metrics]
     assert all(isinstance(c, EventCounts) for c in counts)
@@ -102,7 +97,7 @@ async def test_every_request_is_counted_once_over_restarts_and_new_pods(
 ) -> None:
     app.wait_until_scraped()
     edges = [math.ceil(time.time())]
-    reach(edges[0] + SETTLE)
+    app.wait_until_read_past(edges[0])
     live: list[Sample] = []
     for window in range(6):
         app.serve(97)
@@ -112,10 +107,10 @@ async def test_every_request_is_counted_once_over_restarts_and_new_pods(
             app.wait_until_scraped()  # what is counted after the last scrape is lost with the process, to any reader
             app.pods[0] = app.pods[0].restart()
         edges.append(math.ceil(max(time.time(), edges[-1] + 1)))
-        reach(edges[-1] + SETTLE)
+        app.wait_until_read_past(edges[-1])
         live.append((await source.sample([subject(app, *ALL)], edges[-2], edges[-1]))[app.key])
     edges.append(math.ceil(app.wait_until_scraped()))
-    reach(edges[-1] + SETTLE)
+    app.wait_until_read_past(edges[-1])
     live.append((await source.sample([subject(app, *ALL)], edges[-2], edges[-1]))[app.key])
 
     seen = Sample(tuple(w for sample in live for w in sample.windows))
@@ -140,10 +135,10 @@ async def test_every_request_is_counted_once_over_restarts_and_new_pods(
 
 async def test_each_preset_reads_what_the_sdk_exports(app: Application, source: PrometheusSource) -> None:
     start = math.ceil(app.wait_until_scraped())
-    reach(start + SETTLE)  # a scrape under way at `start` bears the time of its beginning
+    app.wait_until_read_past(start)
     app.serve(300)
     end = math.ceil(app.wait_until_scraped())
-    reach(end + SETTLE)
+    app.wait_until_read_past(end)
     found = (await source.sample([subject(app, *ALL)], start, end))[app.key]
     assert found.problems == {}
     (window,) = found.windows
@@ -170,7 +165,7 @@ async def test_cluster_sums_come_with_the_window_their_block_ends_in(
     app: Application, source: PrometheusSource
 ) -> None:
     start = app.wait_until_scraped()
-    reach(start + SETTLE)
+    app.wait_until_read_past(start)
     app.serve(300)
     now = app.wait_until_scraped()
     # The next multiple of five minutes has not come yet: ask up to it as if it had, nothing more will be counted.
@@ -231,10 +226,10 @@ async def test_a_spec_goes_all_the_way_to_evidence(app: Application, source: Pro
     )
     assert isinstance(planned, Planned)
     start = math.ceil(app.wait_until_scraped())
-    reach(start + SETTLE)  # a scrape under way at `start` bears the time of its beginning
+    app.wait_until_read_past(start)
     app.serve(300)
     end = math.ceil(app.wait_until_scraped())
-    reach(end + SETTLE)
+    app.wait_until_read_past(end)
     found = (await source.sample([subject(app, *planned.queries)], start, end, 1.0))[app.key]
     evidence = fold(planned.plan, Evidence.initial(planned.plan), found.windows)
     assert (found.problems, evidence.rejected, evidence.problems) == ({}, 0, ())
@@ -245,7 +240,7 @@ async def test_what_matches_nothing_and_what_is_refused_are_told_apart(
     app: Application, source: PrometheusSource
 ) -> None:
     now = math.ceil(app.wait_until_scraped())
-    reach(now + SETTLE)
+    app.wait_until_read_past(now)
     who = subject(
         app,
         MetricQuery("score", preset="sdk/score", score="nobody-gave-it"),
@@ -271,7 +266,7 @@ async def test_a_prometheus_that_freezes_times_out_and_is_read_again_afterwards(
     app: Application, prometheus: real.Prometheus
 ) -> None:
     now = math.ceil(app.wait_until_scraped())
-    reach(now + SETTLE)
+    app.wait_until_read_past(now)
     source = PrometheusSource(PrometheusConfig(prometheus.url, timeout=0.5))
     prometheus.process.pause()
     try:
