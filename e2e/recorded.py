@@ -31,7 +31,7 @@ EXPECTED: Mapping[str, tuple[str, frozenset[str]]] = {
     "delivering": ("Progressing", ON_TRIAL),
     "progressing": ("Progressing", ON_TRIAL),
     "paused": ("Suspended", ON_TRIAL - {"pause"} | {"resume"}),
-    "awaiting_approval": ("Suspended", ON_TRIAL | {"approve", "skip"}),
+    "awaiting_approval": ("Suspended", ON_TRIAL - {"promote"} | {"approve", "skip"}),
     "rolling_back": ("Progressing", frozenset({"retry"})),
     "degraded": ("Degraded", frozenset({"retry"})),
     "invalid": ("Degraded", ALWAYS),

@@ -54,6 +54,15 @@ def test_health_and_actions_are_what_the_state_means(name):
     assert {verb for verb, offered in ARGO.actions(RECORDED[name]).items() if offered} == enabled
 
 
+def test_a_gate_whose_time_is_over_can_be_asked_again_and_nothing_goes_past_one_before_delivery():
+    found = recorded("awaiting_approval")
+    found["status"] |= {"phase": "Paused"}
+    found["status"]["candidate"]["undelivered"] = True
+    offered = {verb for verb, enabled in ARGO.actions(found).items() if enabled}
+    assert {"resume", "skip", "abort"} <= offered
+    assert not {"promote", "promote-full", "approve", "retry", "undo"} & offered
+
+
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_argo_cd_flux_and_kubectl_agree_on_what_is_done(name):
     found = KubeObject(RECORDED[name])
