@@ -46,6 +46,12 @@ def test_the_page_is_the_one_that_the_table_gives():
     assert diagram.PAGE.read_text(encoding="utf-8") == diagram.page()
 
 
+def test_readme_shows_the_same_diagram():
+    text = diagram.README.read_text(encoding="utf-8")
+    assert diagram.readme(text) == text
+    assert "Healthy --> RollingBack: undo" in text
+
+
 def test_the_page_names_each_transition_and_each_phase():
     page = diagram.page()
     assert all(f"{one.value} --> {other.value}: " in page for one, other in MOVES)

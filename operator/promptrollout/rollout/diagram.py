@@ -1,4 +1,4 @@
-"""docs/states.md and docs/events.md, made of the tables in `states` and `api.reasons`:
+"""docs/states.md (README has its diagram) and docs/events.md, made of the tables in `states` and `api.reasons`:
 
 `python -m promptrollout.rollout.diagram --write|--check`.
 """
@@ -11,6 +11,7 @@ from promptrollout.api.reasons import REASONS
 from promptrollout.rollout.states import ASIDE, MEANINGS, MOVES
 
 _DOCS = Path(__file__).resolve().parents[3] / "docs"
+README = _DOCS.parent / "README.md"
 PAGE = _DOCS / "states.md"
 EVENTS = _DOCS / "events.md"
 
@@ -54,6 +55,17 @@ def page() -> str:
     return "\n".join([_HEAD, "```mermaid", *_diagram(), "```", "", *_phases(), "", *_aside(), ""])
 
 
+def readme(text: str) -> str:
+    """README with the diagram between its marks; ValueError if they are not there."""
+    head, begin, rest = text.partition("<!-- states: ")
+    mark, end_of_mark, rest = rest.partition("-->")
+    _, end, tail = rest.partition("<!-- /states -->")
+    if not (begin and end_of_mark and end):
+        raise ValueError("README.md has no marks <!-- states: … --> and <!-- /states --> to draw between")
+    drawn = "\n".join(["```mermaid", *_diagram(), "```"])
+    return f"{head}{begin}{mark}{end_of_mark}\n{drawn}\n{end}{tail}"
+
+
 def _diagram() -> list[str]:
     start = ["stateDiagram-v2", "    [*] --> Pending", "    Pending --> Delivering: first prompt"]
     return start + [
@@ -82,11 +94,14 @@ def main() -> int:
         description="The diagram of a rollout's states, and the table of its Events."
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--write", action="store_true", help="write docs/states.md and docs/events.md")
+    what.add_argument(
+        "--write", action="store_true", help="write docs/states.md, docs/events.md and README's"
+    )
     what.add_argument("--check", action="store_true", help="fail if one of them is not up to date")
     write = parser.parse_args().write
     stale = False
-    for file, text in ((PAGE, page()), (EVENTS, events_page())):
+    drawn = readme(README.read_text(encoding="utf-8"))
+    for file, text in ((PAGE, page()), (EVENTS, events_page()), (README, drawn)):
         if write:
             file.write_text(text, encoding="utf-8")
         elif not file.exists() or file.read_text(encoding="utf-8") != text:
