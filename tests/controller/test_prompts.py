@@ -55,3 +55,10 @@ def test_the_same_prompt_in_another_order_is_the_same_revision():
     one = parsed({"text": "{{a}} {{b}}", "variables": ["a", "b"]})
     two = parsed({"variables": ["b", "a"], "text": "{{a}} {{b}}"})
     assert one.wanted.hash == two.wanted.hash
+
+
+def test_a_wrong_spec_still_says_what_a_trial_that_is_on_is_compared_by_unless_that_is_what_is_wrong():
+    found = parsed({"text": "Hello"}, strategy={"canary": {"steps": [{"weight": 5}]}})
+    assert (found.wanted, found.spec is None) == (None, False)
+    assert [metric.name for metric in found.planned.plan.metrics] == ["errors"]
+    assert parsed({"text": "Hello"}, analysis={"interval": "1ms"}).planned is None

@@ -160,6 +160,7 @@ def test_harm_takes_the_weight_back_also_while_the_spec_is_invalid(healthy):
     nowhere = {"timeZone": "Europe/Nowhere", "windows": ["Mon-Fri 09:00-17:00"]}
     when.the_strategy_becomes(canary={"steps": steps, "schedule": nowhere}).wait_for_phase("Invalid")
     when.then().the_message_says("spec.strategy.canary.schedule.timeZone")
+    when.the_operator_is_killed().the_operator_starts()  # which knows the wrong spec only
     when.wait_for("the rollback", lambda s: s.rollback.text("reason") == "Harmed")
     when.wait_for_condition("Delivered").then().the_message_says("stable serves all").users_get(
         when.subject.status().stable
@@ -191,6 +192,17 @@ def test_when_both_copies_of_a_revision_are_lost_weights_stand_and_a_backup_mend
 
     stack.recorder.wait(lambda: payload() is not None, "the payload to be there again", 20)
     assert payload().arms == before.arms
+
+
+def test_a_rollout_that_is_deleted_and_made_anew_is_not_healthy_before_its_pods_have_loaded_it(quiet):
+    when = quiet.strategy(immediate={}).a_promoted_prompt(ONE).when()
+    for prompt in (TWO, THREE):
+        when.the_prompt_becomes(prompt).wait_for_phase("Healthy")
+    last = when.subject.status().stable
+    when.kubectl("delete", "configmap,promptrollout", "--all")  # what pods loaded from it, they go on serving
+    when.then().users_get(last)
+    when.the_prompt_becomes(ONE).wait_for_phase("Healthy").then().users_get(when.subject.status().stable)
+    assert when.subject.status().stable != last
 
 
 def test_a_rollout_that_is_not_done_in_time_is_rolled_back_and_says_what_it_waited_for(quiet):

@@ -89,13 +89,14 @@ def _told_by_policy(merged: Merged, problems: tuple[Problem, ...]) -> tuple[Prob
 def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) -> Parsed:
     reading = read_spec(raw)
     spec = reading.spec
-    if spec is None or reading.problems:
-        return Parsed(seen.uid, seen.generation, spec, problems=reading.problems)
+    if spec is None:
+        return Parsed(seen.uid, seen.generation, problems=reading.problems)
     strategy, rollout = strategy_of(spec.strategy), seen.key.name
     inline = spec.prompt.inline is not None
+    if reading.problems:
+        return _for_what_is_under_way(seen, spec, strategy, reading.problems)
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
-    planned = plan_of(spec.analysis, strategy.rivals)
-    shadowed = plan_of(spec.analysis, strategy.rivals, shadow=True) if spec.strategy.shadow else None
+    planned, shadowed = _plans(spec, strategy)
     arms = {
         name: sealed_inline(rollout, each, path)
         for name, (path, each) in strategy.prompts.items()
@@ -121,6 +122,25 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
             if each.config_map_ref is not None
         },
     )
+
+
+def _for_what_is_under_way(
+    seen: RolloutObject, spec: RolloutSpec, strategy: Strategy, problems: tuple[Problem, ...]
+) -> Parsed:
+    """Of a spec that is wrong, what a trial that is on needs: where it is delivered, and what is compared."""
+    if any(problem.path.startswith("spec.analysis") for problem in problems):
+        return Parsed(seen.uid, seen.generation, spec, problems=problems)
+    plans = [plan if isinstance(plan, Planned) else None for plan in _plans(spec, strategy)]
+    return Parsed(seen.uid, seen.generation, spec, planned=plans[0], shadowed=plans[1], problems=problems)
+
+
+_Plan = Planned | tuple[Problem, ...]
+
+
+def _plans(spec: RolloutSpec, strategy: Strategy) -> tuple[_Plan, _Plan | None]:
+    """What is compared, and what is while the candidate runs in the shadow."""
+    in_sight = plan_of(spec.analysis, strategy.rivals)
+    return in_sight, plan_of(spec.analysis, strategy.rivals, shadow=True) if spec.strategy.shadow else None
 
 
 def _unknown(spec: RolloutSpec, known: Known) -> Iterator[Problem]:

@@ -261,7 +261,9 @@ class Reconciler:
         if spec and decision.gates is not None:
             self.gates.follow(key, runs_of(entry, spec, children, decision))
         planned = parsed.planned_for(shadow=any(each.shadow for each in decision.sampling))
-        if decision.sampling and spec and planned:
+        # By a spec that is invalid nothing is compared anew, unless a restart has left nothing that is.
+        stands = bool(parsed.problems) and self.sampler.follows(key)
+        if decision.sampling and spec and planned and not stands:
             followed = [Followed(each, checkpoint_of(decision.status, each)) for each in decision.sampling]
             self.sampler.follow(key, spec.analysis.source, followed, planned)
         elif decision.status.candidate is None:

@@ -94,6 +94,10 @@ class Sampler:
         """How many trials are being compared."""
         return len(self._sessions)
 
+    def follows(self, key: ObjectKey) -> bool:
+        """Whether a trial of this rollout is being compared."""
+        return key in self._sessions
+
     def follow(self, key: ObjectKey, source: str, pairs: Iterable[Followed], planned: Planned) -> None:
         """Compare these pairs of a trial from now on, and no others of it.
 
