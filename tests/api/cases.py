@@ -336,6 +336,11 @@ WRONG = (
         },
         f"spec.{_STEPS}[0].until",
     ),
+    Wrong(
+        "samples without a metric to count them",
+        {**spec_with(_STEPS, [{"weight": 5, "minSamples": 500}]), "analysis": {"metrics": []}},
+        f"spec.{_STEPS}[0].minSamples",
+    ),
     # The analysis.
     _wrong("a source by URL", "analysis.source", "http://prometheus:9090", "analysis.source", "should match"),
     _wrong("windows of nothing", "analysis.interval", "0s", "analysis.interval"),

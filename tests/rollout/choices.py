@@ -74,6 +74,16 @@ STRATEGIES = [
 ]
 TESTS, SHADOWS = STRATEGIES[-6:], STRATEGIES[-9:-6]
 EVALS = {"name": "evals", "job": {"templateRef": {"name": "evals"}}, "timeout": "30m"}
+#: What a platform team may rule; a rollout that names its policy says nothing of these fields itself.
+RULES = [
+    {"strategy": STRATEGIES[1]},
+    {"strategy": STRATEGIES[0], "analysis": {"onInconclusive": "Promote"}},
+    {"strategy": {"immediate": {}}},
+    {"strategy": SHADOWS[2]},
+    {"strategy": STRATEGIES[-5], "analysis": {"onInconclusive": "Rollback"}},
+    {"strategy": STRATEGIES[1], "analysis": {"metrics": []}},
+]
+RULED = frozenset({"strategy", "analysis"})
 GATES = [
     [],
     [{**EVALS, "always": True}],

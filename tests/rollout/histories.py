@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from promptrollout.analysis import AnalysisPlan, Evidence, Verdict, events_metric
+from promptrollout.api.merging import PolicyRules, merge
 from promptrollout.api.parse import parse_spec, parse_status
 from promptrollout.api.problem import Problem
 from promptrollout.api.quantities import parse_duration
@@ -22,11 +23,13 @@ from promptrollout.rollout import (
     LoadedPayload,
     Observations,
     PodsSeen,
+    PolicySeen,
     SourceSeen,
     decide,
 )
 from promptrollout.rollout.payload import payload_of
-from tests.rollout.choices import ARMS, EDITS, OTHER_ARMS, PLAIN, STRATEGIES
+from promptrollout.rollout.ruling import asks_for_retry, begins_anew, rules_in_force
+from tests.rollout.choices import ARMS, EDITS, OTHER_ARMS, PLAIN, RULED, RULES, STRATEGIES
 
 START = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=UTC)
 REVISIONS = ["aaaa000000", "bbbb000000", "cccc000000", "dddd000000"]
@@ -88,6 +91,7 @@ class Histories(RuleBasedStateMachine):
         self.config_map, self.written_at, self.write_fails = None, None, False
         self.unobserved, self.wake_at = 0, None
         self.source, self.unresolved, self.answered = None, "", {}
+        self.ruled, self.rules, self.policy_seen, self.policy_problems = False, None, None, ()
         self.lost = set()
 
     # What happens.
@@ -125,8 +129,20 @@ class Histories(RuleBasedStateMachine):
     def rules_are_edited(self, data, field):
         name, choices = field
         raw = {**self.raw, name: data.draw(st.sampled_from(choices))}
-        if spec := spec_of(raw):
-            self.raw, self.spec, self.generation = raw, spec, self.generation + 1
+        if spec_of(raw):
+            self.raw, self.generation = raw, self.generation + 1
+        self.happened()
+
+    @rule(ruled=st.booleans())
+    def a_policy_is_named(self, ruled):
+        self.ruled, self.generation = ruled, self.generation + 1
+        self.happened()
+
+    @rule(rules=st.sampled_from([*RULES, *RULES, None]))
+    def the_policy_is_edited_or_deleted(self, rules):
+        generation = self.rules.generation + 1 if self.rules else 1
+        kept = PolicyRules("PromptRolloutPolicy", "production", rules or {}, "uid-2", generation)
+        self.rules = kept if rules else None
         self.happened()
 
     @rule(verb=st.sampled_from(VERBS), name=st.integers(1, 3), sure=st.booleans())
@@ -373,11 +389,13 @@ class Histories(RuleBasedStateMachine):
         raise AssertionError(f"no rest: {self.status}")
 
     def observed(self, config_map, written_at):
+        problems = self.problems or self.policy_problems
         return Observations(
             uid="uid-1",
             generation=self.generation,
-            wanted="" if self.problems or self.unresolved else self.wanted,
-            problems=self.problems,
+            wanted="" if problems or self.unresolved else self.wanted,
+            problems=problems,
+            policy=self.policy_seen,
             blocked=self.blocked,
             unresolved=self.unresolved,
             source=self.source,
@@ -392,12 +410,41 @@ class Histories(RuleBasedStateMachine):
             texts=frozenset({*REVISIONS, *OTHER_ARMS} - self.lost),
         )
 
+    def look(self, status, config_map, written_at):
+        """What the shell finds: the spec under the rules that count for this status, and everything else."""
+        self.spec, self.policy_seen, self.policy_problems = spec_of(self.raw), None, ()
+        if self.ruled:
+            self.look_at_policy(status, config_map, written_at)
+        return self.observed(config_map, written_at)
+
+    def look_at_policy(self, status, config_map, written_at):
+        """The rules that a trial began with; the policy's own where something begins anew (`controller/ruling.py`)."""
+        old = rules_in_force(status)
+        in_force = self.under(old) if old else None
+        seen = self.observed(config_map, written_at)
+        known = in_force and not (self.problems or self.unresolved)
+        needed = old is None or (known and begins_anew(in_force, status, seen, self.now))
+        self.spec = in_force or self.spec
+        self.policy_seen = PolicySeen("PromptRolloutPolicy", "production", old, gone=self.rules is None)
+        if not (needed or asks_for_retry(status, self.command)):
+            return
+        fresh = self.under(self.rules) if self.rules else None
+        if fresh is not None:
+            self.spec = fresh
+            self.policy_seen = replace(self.policy_seen, rules=self.rules, renewed=True)
+        elif needed:
+            self.policy_problems = (Problem("spec.policyRef", "production does not exist", "mend it"),)
+
+    def under(self, rules):
+        own = {name: value for name, value in self.raw.items() if name not in RULED}
+        return spec_of(merge(own, rules).spec)
+
     @property
     def read_spec(self):
         return None if self.unreadable_spec else self.spec
 
     def decide(self):
-        before, seen = self.status, self.observed(self.config_map, self.written_at)
+        before, seen = self.status, self.look(self.status, self.config_map, self.written_at)
         decision = decide(self.read_spec, before, seen, self.now)
         again = decide(self.read_spec, before, seen, self.now)
         assert again == decision, "the same arguments give the same decision"
@@ -429,7 +476,8 @@ class Histories(RuleBasedStateMachine):
     def teardown(self):
         self.spec_and_delivery_are_mended()
         self.raw = {**self.raw, "progressDeadline": "72h"}
-        self.spec, self.unobserved, self.write_fails = spec_of(self.raw), 0, False
+        self.unobserved, self.write_fails = 0, False
+        self.rules = self.rules or PolicyRules("PromptRolloutPolicy", "production", RULES[0], "uid-3", 1)
         self.pods_fail, self.looked, self.command = "", True, None
         for _ in range(40):
             if self.status.phase is Phase.HEALTHY and not self.status.candidate:

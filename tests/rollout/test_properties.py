@@ -60,6 +60,7 @@ class Checked(Histories):
         after = self.status
         self.seen_transitions.add((before.phase, after.phase))
         self.check_words(after)
+        self.check_policy(before, after)
         self.check_gates(before, after)
         if after.delivered is None:
             return
@@ -90,7 +91,7 @@ class Checked(Histories):
         assert facts["Paused"] == (after.phase is Phase.PAUSED)
         assert facts["Valid"] == (after.phase is not Phase.INVALID)
         self.check_standard(after)
-        assert (after.phase is Phase.INVALID) == bool(self.problems or self.blocked)
+        assert (after.phase is Phase.INVALID) == bool(self.problems or self.policy_problems or self.blocked)
         if self.unresolved and after.phase is not Phase.INVALID:
             assert (after.phase, DOWN in after.message) == (Phase.PENDING, True)
         if self.source and self.source.unavailable:
@@ -99,6 +100,16 @@ class Checked(Histories):
             assert any(cure in after.message for cure in ("mend it", "delete it")), after.message
         if after.phase in {Phase.PAUSED, Phase.DEGRADED, Phase.AWAITING_APPROVAL}:
             self.check_way_out(after)
+
+    def check_policy(self, before, after):
+        """Whatever becomes of the policy, what is under way ends under the rules that it began with."""
+        if not self.ruled or before.policy is None:
+            return
+        assert after.policy is not None
+        same = before.candidate and trial_of(before.candidate) == trial_of(after.candidate)
+        if same or (before.stable == after.stable and before.candidate == after.candidate is None):
+            assert after.policy.digest == before.policy.digest
+        assert (after.policy.gone_since is not None) == (self.rules is None)
 
     def check_way_out(self, after):
         """What the message names can be said, and is not refused."""
@@ -329,7 +340,7 @@ class Checked(Histories):
         for crash_at in range(turns):
             status, config_map, written_at = began
             for turn in range(12):
-                seen = self.observed(config_map, written_at)
+                seen = self.look(status, config_map, written_at)
                 decided = decide(self.read_spec, status, seen, self.now).status
                 rest, status = decided == status, decided
                 if turn == crash_at:

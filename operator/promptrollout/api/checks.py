@@ -203,6 +203,9 @@ def _canary(canary: Canary, at: str, analysis: Analysis) -> Problems:
         if step.until and not any(metric.role is MetricRole.REQUIRED for metric in analysis.metrics):
             cure = f"give a metric in {_ANALYSIS}.metrics the role Required, or use duration"
             yield Problem(f"{path}.until", "no metric is Required, so there is nothing to show", cure)
+        if step.min_samples and not analysis.metrics:
+            cure = f"name a metric in {_ANALYSIS}.metrics, or use duration"
+            yield Problem(f"{path}.minSamples", "no metric is compared, so no answer is counted", cure)
 
 
 def _gate_step(step: CanaryStep, path: str) -> Problems:
