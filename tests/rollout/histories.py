@@ -96,10 +96,16 @@ class Histories(RuleBasedStateMachine):
 
     # What happens.
 
-    @initialize(served=st.booleans(), changed=st.booleans(), strategy=st.sampled_from(STRATEGIES))
-    def begin(self, served, changed, strategy):
+    @initialize(
+        served=st.booleans(),
+        changed=st.booleans(),
+        strategy=st.sampled_from(STRATEGIES),
+        rules=st.sampled_from([None] * 6 + RULES),
+    )
+    def begin(self, served, changed, strategy, rules):
         self.raw = {**self.raw, "strategy": strategy}
-        self.spec = spec_of(self.raw)
+        if rules:
+            self.ruled, self.rules = True, PolicyRules("PromptRolloutPolicy", "production", rules, "uid-2", 1)
         self.happened()
         if served:
             self.pods_load(set(PODS))
@@ -138,7 +144,7 @@ class Histories(RuleBasedStateMachine):
         self.ruled, self.generation = ruled, self.generation + 1
         self.happened()
 
-    @rule(rules=st.sampled_from([*RULES, *RULES, None]))
+    @rule(rules=st.sampled_from([*RULES, *[None] * 3]))
     def the_policy_is_edited_or_deleted(self, rules):
         generation = self.rules.generation + 1 if self.rules else 1
         kept = PolicyRules("PromptRolloutPolicy", "production", rules or {}, "uid-2", generation)
