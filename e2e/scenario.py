@@ -188,14 +188,29 @@ class When:
     # to the rollout
 
     def the_prompt_becomes(self, system_prompt: str) -> Self:
-        rollout = replace(self.subject.rollout, system_prompt=system_prompt, prompt=None)
-        self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.apply_rollout(rollout.manifest())
-        return self
+        return self._now_as(replace(self.subject.rollout, system_prompt=system_prompt, prompt=None))
 
     def the_prompt_comes_from(self, **source: object) -> Self:
         """Another `spec.prompt`."""
-        rollout = replace(self.subject.rollout, prompt=source)
+        return self._now_as(replace(self.subject.rollout, prompt=source))
+
+    def the_steps_become(self, *steps: Json) -> Self:
+        return self._now_as(replace(self.subject.rollout, steps=steps))
+
+    def the_analysis_becomes(self, **settings: object) -> Self:
+        """Some of its fields."""
+        return self._now_as(
+            replace(self.subject.rollout, analysis={**self.subject.rollout.analysis, **settings})
+        )
+
+    def the_gates_become(self, *gates: Json) -> Self:
+        return self._now_as(replace(self.subject.rollout, gates=gates))
+
+    def the_strategy_becomes(self, **strategy: object) -> Self:
+        """Another one; none: the policy's."""
+        return self._now_as(replace(self.subject.rollout, strategy=strategy or None))
+
+    def _now_as(self, rollout: Rollout) -> Self:
         self.subject = replace(self.subject, rollout=rollout)
         self.subject.stack.apply_rollout(rollout.manifest())
         return self
@@ -203,33 +218,6 @@ class When:
     def applied(self, *manifests: Json) -> Self:
         """Other objects of the namespace, by their author."""
         self.subject.stack.kubectl.apply(manifests, "-n", self.subject.application.namespace)
-        return self
-
-    def the_steps_become(self, *steps: Json) -> Self:
-        rollout = replace(self.subject.rollout, steps=steps)
-        self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.apply_rollout(rollout.manifest())
-        return self
-
-    def the_analysis_becomes(self, **settings: object) -> Self:
-        """Some of its fields."""
-        before = self.subject.rollout
-        rollout = replace(before, analysis={**before.analysis, **settings})
-        self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.apply_rollout(rollout.manifest())
-        return self
-
-    def the_gates_become(self, *gates: Json) -> Self:
-        rollout = replace(self.subject.rollout, gates=gates)
-        self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.apply_rollout(rollout.manifest())
-        return self
-
-    def the_strategy_becomes(self, **strategy: object) -> Self:
-        """Another one; none: the policy's."""
-        rollout = replace(self.subject.rollout, strategy=strategy or None)
-        self.subject = replace(self.subject, rollout=rollout)
-        self.subject.stack.apply_rollout(rollout.manifest())
         return self
 
     def commanded(self, verb: str) -> Self:
