@@ -101,7 +101,7 @@ def test_a_selector_that_matches_nothing_of_the_candidate_holds_and_is_named(qui
         .wait_for("the lack of data", lambda s: s.condition("MetricsAvailable").text("reason") == "NoData")
         .wait_for("the step's time to be over", lambda s: "so no step" in s.message)
     )
-    when.then().weights_were(0, 1_000).the_message_says("app_refusals_total")
+    when.then().weights_were(0, 1_000).the_message_says("app_answers_total", "matched no series")
 
 
 def test_users_who_are_not_shared_out_by_the_weights_pause_it(healthy):
