@@ -229,6 +229,29 @@ def test_weights_go_down_to_a_hundredth_of_a_per_cent_and_are_delivered_as_writt
     when.then().every_weight_was_recorded_first()
 
 
+def test_a_namespace_goes_with_all_that_is_in_it_also_while_no_operator_runs(stack):
+    where = ("-n", "goes-away")
+    quick = {"mode": "None", "assumeLoadedAfter": "1s"}
+    rollout = {
+        "apiVersion": "promptrollout.dev/v1alpha1",
+        "kind": "PromptRollout",
+        "metadata": {"name": "support", "namespace": "goes-away"},
+        "spec": {
+            "prompt": {"inline": {"text": ONE}},
+            "delivery": {"acknowledge": quick},
+            "strategy": {"immediate": {}},
+        },
+    }
+    stack.kubectl("create", "namespace", "goes-away")
+    stack.kubectl.apply(rollout)
+    stack.kubectl("wait", "--for=condition=Healthy", "promptrollout/support", *where, "--timeout=30s")
+    stack.operator.stop()
+    try:
+        stack.kubectl("delete", "namespace", "goes-away", "--timeout=40s")
+    finally:
+        stack.mend()
+
+
 def test_the_longest_name_is_served_and_a_longer_one_refused_by_the_server_with_the_reason(stack, quiet_shop):
     where, longest = ("-n", quiet_shop.namespace), "-".join(["support"] * 10)[:52]
     quick = {"mode": "None", "assumeLoadedAfter": "1s"}
