@@ -229,22 +229,30 @@ def test_weights_go_down_to_a_hundredth_of_a_per_cent_and_are_delivered_as_writt
     when.then().every_weight_was_recorded_first()
 
 
-def test_a_namespace_goes_with_all_that_is_in_it_also_while_no_operator_runs(stack):
-    where = ("-n", "goes-away")
-    quick = {"mode": "None", "assumeLoadedAfter": "1s"}
-    rollout = {
+def without_pods(name, namespace):
+    """A rollout that nobody mounts."""
+    return {
         "apiVersion": "promptrollout.dev/v1alpha1",
         "kind": "PromptRollout",
-        "metadata": {"name": "support", "namespace": "goes-away"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "prompt": {"inline": {"text": ONE}},
-            "delivery": {"acknowledge": quick},
+            "delivery": {"acknowledge": {"mode": "None", "assumeLoadedAfter": "1s"}},
             "strategy": {"immediate": {}},
         },
     }
+
+
+def healthy_by_kubectl(stack, manifest):
+    name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+    stack.kubectl.apply(manifest)
+    which = ("--for=condition=Healthy", f"promptrollout/{name}", "-n", namespace, "--timeout=30s")
+    stack.kubectl("wait", *which)
+
+
+def test_a_namespace_goes_with_all_that_is_in_it_also_while_no_operator_runs(stack):
     stack.kubectl("create", "namespace", "goes-away")
-    stack.kubectl.apply(rollout)
-    stack.kubectl("wait", "--for=condition=Healthy", "promptrollout/support", *where, "--timeout=30s")
+    healthy_by_kubectl(stack, without_pods("support", "goes-away"))
     stack.operator.stop()
     try:
         stack.kubectl("delete", "namespace", "goes-away", "--timeout=40s")
@@ -253,23 +261,12 @@ def test_a_namespace_goes_with_all_that_is_in_it_also_while_no_operator_runs(sta
 
 
 def test_the_longest_name_is_served_and_a_longer_one_refused_by_the_server_with_the_reason(stack, quiet_shop):
-    where, longest = ("-n", quiet_shop.namespace), "-".join(["support"] * 10)[:52]
-    quick = {"mode": "None", "assumeLoadedAfter": "1s"}
-    manifest = {
-        "apiVersion": "promptrollout.dev/v1alpha1",
-        "kind": "PromptRollout",
-        "metadata": {"name": longest, "namespace": quiet_shop.namespace},
-        "spec": {
-            "prompt": {"inline": {"text": ONE}},
-            "delivery": {"acknowledge": quick},
-            "strategy": {"immediate": {}},
-        },
-    }
+    longest, namespace = "-".join(["support"] * 10)[:52], quiet_shop.namespace
     try:
-        stack.kubectl.apply(manifest)
-        stack.kubectl("wait", "--for=condition=Healthy", f"promptrollout/{longest}", *where, "--timeout=30s")
-        assert "rollout.json" in stack.kubectl.get("configmap", f"{longest}-prompt", *where).mapping("data")
+        healthy_by_kubectl(stack, without_pods(longest, namespace))
+        payload = stack.kubectl.get("configmap", f"{longest}-prompt", "-n", namespace)
+        assert "rollout.json" in payload.mapping("data")
         with pytest.raises(CommandError, match="the name may have at most 52 characters"):
-            stack.kubectl.apply({**manifest, "metadata": {**manifest["metadata"], "name": f"{longest}s"}})
+            stack.kubectl.apply(without_pods(f"{longest}s", namespace))
     finally:
-        stack.kubectl("delete", "promptrollout", longest, *where, "--ignore-not-found")
+        stack.kubectl("delete", "promptrollout", longest, "-n", namespace, "--ignore-not-found")
