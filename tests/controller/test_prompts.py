@@ -62,3 +62,10 @@ def test_a_wrong_spec_still_says_what_a_trial_that_is_on_is_compared_by_unless_t
     assert (found.wanted, found.spec is None) == (None, False)
     assert [metric.name for metric in found.planned.plan.metrics] == ["errors"]
     assert parsed({"text": "Hello"}, analysis={"interval": "1ms"}).planned is None
+
+
+def test_a_source_that_is_not_configured_is_never_asked():
+    assert parsed({"text": "Hello"}, sources=("other",)).planned is None
+    assert (
+        parsed({"text": "Hello"}, sources=(), strategy={"canary": {"steps": [{"weight": 5}]}}).planned is None
+    )

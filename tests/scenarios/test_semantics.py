@@ -194,6 +194,17 @@ def test_when_both_copies_of_a_revision_are_lost_weights_stand_and_a_backup_mend
     assert payload().arms == before.arms
 
 
+def test_a_trial_whose_source_of_metrics_is_edited_away_is_invalid_and_stops_no_other(quiet, stack):
+    when = quiet.steps(*STAYS).analysis(metrics=[GUARD]).a_promoted_prompt(ONE).when()
+    when.the_prompt_becomes(TWO).wait_for_weight(1_000).wait_for_condition("Delivered")
+    when.the_analysis_becomes(source="nowhere").wait_for_phase("Invalid")
+    when.then().the_message_says("spec.analysis.source", "'nowhere' is not configured", "default")
+    when.the_operator_is_killed().the_operator_starts()
+    healthy_by_kubectl(stack, without_pods("another", when.subject.application.namespace))
+    when.the_analysis_becomes(source="default").wait_for_phase("Progressing").then().weights_were(0, 1_000)
+    stack.check()
+
+
 def test_a_rollout_that_is_deleted_and_made_anew_is_not_healthy_before_its_pods_have_loaded_it(quiet):
     when = quiet.strategy(immediate={}).a_promoted_prompt(ONE).when()
     for prompt in (TWO, THREE):

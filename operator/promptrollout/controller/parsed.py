@@ -94,9 +94,9 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
     strategy, rollout = strategy_of(spec.strategy), seen.key.name
     inline = spec.prompt.inline is not None
     if reading.problems:
-        return _for_what_is_under_way(seen, spec, strategy, reading.problems)
+        return _for_what_is_under_way(seen, spec, known, reading.problems)
     prompt = sealed_inline(rollout, spec.prompt, "spec.prompt") if inline else Wanted()
-    planned, shadowed = _plans(spec, strategy)
+    planned, shadowed = _plans(spec, known)
     arms = {
         name: sealed_inline(rollout, each, path)
         for name, (path, each) in strategy.prompts.items()
@@ -104,8 +104,7 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
     }
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
     problems += alike(strategy, {name: arm.revision for name, arm in arms.items()})
-    if not isinstance(planned, Planned):
-        problems += planned
+    problems += planned if isinstance(planned, tuple) else ()
     return Parsed(
         seen.uid,
         seen.generation,
@@ -125,22 +124,25 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
 
 
 def _for_what_is_under_way(
-    seen: RolloutObject, spec: RolloutSpec, strategy: Strategy, problems: tuple[Problem, ...]
+    seen: RolloutObject, spec: RolloutSpec, known: Known, problems: tuple[Problem, ...]
 ) -> Parsed:
     """Of a spec that is wrong, what a trial that is on needs: where it is delivered, and what is compared."""
     if any(problem.path.startswith("spec.analysis") for problem in problems):
         return Parsed(seen.uid, seen.generation, spec, problems=problems)
-    plans = [plan if isinstance(plan, Planned) else None for plan in _plans(spec, strategy)]
+    plans = [plan if isinstance(plan, Planned) else None for plan in _plans(spec, known)]
     return Parsed(seen.uid, seen.generation, spec, planned=plans[0], shadowed=plans[1], problems=problems)
 
 
-_Plan = Planned | tuple[Problem, ...]
+_Plan = Planned | tuple[Problem, ...] | None
 
 
-def _plans(spec: RolloutSpec, strategy: Strategy) -> tuple[_Plan, _Plan | None]:
-    """What is compared, and what is while the candidate runs in the shadow."""
-    in_sight = plan_of(spec.analysis, strategy.rivals)
-    return in_sight, plan_of(spec.analysis, strategy.rivals, shadow=True) if spec.strategy.shadow else None
+def _plans(spec: RolloutSpec, known: Known) -> tuple[_Plan, _Plan]:
+    """What is compared, and what is while the candidate runs in the shadow; None where there is nobody to ask."""
+    if spec.analysis.metrics and spec.analysis.source not in known.sources:
+        return None, None
+    rivals = strategy_of(spec.strategy).rivals
+    in_sight = plan_of(spec.analysis, rivals)
+    return in_sight, plan_of(spec.analysis, rivals, shadow=True) if spec.strategy.shadow else None
 
 
 def _unknown(spec: RolloutSpec, known: Known) -> Iterator[Problem]:

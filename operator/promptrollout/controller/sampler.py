@@ -101,8 +101,11 @@ class Sampler:
     def follow(self, key: ObjectKey, source: str, pairs: Iterable[Followed], planned: Planned) -> None:
         """Compare these pairs of a trial from now on, and no others of it.
 
-        One that is being compared already goes on with the new weight or plan.
+        One that is being compared already goes on with the new weight or plan. A source that there is not changes
+        nothing: the spec's problems name it.
         """
+        if source not in self._sources:
+            return
         running = self._sessions.get(key, {})
         self._sessions[key] = {
             (pair.sampling.arm, pair.sampling.against): self._session(
