@@ -122,7 +122,7 @@ def test_what_cannot_be_shown_waits_for_a_person_at_its_weight(quiet):
 
 @pytest.mark.parametrize("on_rollback", ["Migrate", "Drain"])
 def test_a_conversation_under_way_is_moved_at_once_or_may_end_with_what_it_began(quiet, on_rollback):
-    rules = {"unit": "conversation", "onRollback": on_rollback, "drainTimeout": "6s"}
+    rules = {"unit": "conversation", "onRollback": on_rollback, "drainTimeout": "12s"}
     steps = ({"weight": 50, "duration": "1h"},)
     when = quiet.steps(*steps).spec(assignment=rules).a_promoted_prompt(ONE).when()
     when.the_prompt_becomes(TWO).wait_for_weight(5_000).wait_for_condition("Delivered")
