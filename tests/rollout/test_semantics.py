@@ -2,7 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
 from promptrollout.analysis import Verdict
+from promptrollout.api.parse import read_spec
+from tests.api.cases import WRONG
 
 A, B, C = "aaaa000000", "bbbb000000", "cccc000000"
 
@@ -104,6 +108,17 @@ def test_harm_rolls_back_while_paused(at_step):
 def test_harm_rolls_back_while_the_spec_is_invalid(at_step):
     told = at_step(2).is_invalid().evidence(Verdict.Harmed)
     assert told.served == {A: 10_000}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
+def test_harm_and_abort_take_the_weight_back_whatever_is_wrong_with_the_spec(at_step, wrong):
+    reading = read_spec(wrong.spec)
+    for happens in (lambda told: told.evidence(Verdict.Harmed), lambda told: told.says("abort")):
+        told = at_step(2)
+        told.spec, told.problems = reading.spec, reading.problems
+        assert told.turn().served == {B: 2_500, A: 7_500}
+        assert happens(told).served == {A: 10_000}
+        assert told.pods_load().phase == "Invalid"
 
 
 def test_a_rollback_waits_for_the_last_pod_even_with_a_smaller_quorum(at_step):
