@@ -218,6 +218,16 @@ class Assignment:
             clusters.requests[cluster].inc()
             for event in events:
                 clusters.events[event][cluster].inc()
+        if events or seen:
+            self._count_exposures(events, seen)
+        else:
+            self.rollout.exposing.add(series, clusters, cluster)
+        if events and self.unit_given:
+            series.affect(self.unit, events)
+
+    def _count_exposures(self, events: tuple[str, ...], seen: frozenset[str]) -> None:
+        """Of events that the unit has not had before this request."""
+        series, clusters, cluster = self.served.series, self.served.clusters, self.cluster
         for event, exposure in series.unit_exposure:
             if event in seen:
                 continue
@@ -228,8 +238,6 @@ class Assignment:
                 series.unit_events[event].inc()
                 if clusters:
                     clusters.unit_events[event][cluster].inc()
-        if events and self.unit_given:
-            series.affect(self.unit, events)
 
     def _render(
         self, render: Callable[[Part, Mapping[str, object]], R], values: Mapping[str, object], part: str
