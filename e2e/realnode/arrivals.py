@@ -24,11 +24,32 @@ def arrivals(stack: RealStack, application: Application) -> Mapping[str, Mapping
 def file_lags(stack: RealStack, application: Application) -> list[float]:
     """Seconds from each write of the ConfigMap, as the operator recorded it, to each container; the first left out."""
     written: dict[int, float] = {}
-    for change in stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout):
-        status = Status(change.object)
+    for status in _statuses(stack, application):
         at = moment(status.raw.text("status.delivered.writtenAt"))
         if at is not None:
             written[status.sequence] = at.timestamp()
-    del written[min(written)]
-    pods = arrivals(stack, application).values()
-    return [at - written[sequence] for pod in pods for sequence, at in pod.items() if sequence in written]
+    return _lags(written, arrivals(stack, application))
+
+
+def decision_lags(stack: RealStack, application: Application) -> list[float]:
+    """Seconds from when each decision stood in the status, as a watcher saw it, to each container; the first left out.
+
+    The status is written before the ConfigMap.
+    """
+    decided: dict[int, float] = {}
+    for change in stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout):
+        decided.setdefault(Status(change.object).sequence, change.at)
+    decided.pop(0, None)
+    return _lags(decided, arrivals(stack, application))
+
+
+def _statuses(stack: RealStack, application: Application) -> list[Status]:
+    changes = stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout)
+    return [Status(change.object) for change in changes]
+
+
+def _lags(since: dict[int, float], pods: Mapping[str, Mapping[int, float]]) -> list[float]:
+    del since[min(since)]
+    return [
+        at - since[sequence] for pod in pods.values() for sequence, at in pod.items() if sequence in since
+    ]

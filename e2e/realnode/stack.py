@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from e2e import operator_process
 from e2e.application import MOUNT, Application
@@ -57,6 +58,7 @@ class RealStack(Stack):
     def _start_node(self, programs: binaries.Binaries) -> Process:
         node = RealNode(self.supervisor, programs, self.cluster, self._folder)
         kubelet = node.start([OPERATOR, SERVING])
+        self._binaries = programs
         self._lap("the node is Ready")
         self._directory = Directory(self.prometheus.targets, self.endpoints)
         self._ends = threading.Event()
@@ -96,10 +98,16 @@ class RealStack(Stack):
             "analysis.settle": "300ms",
             **self.options.chart_values,
         }
-        chart = operator_process.render(self.supervisor, programs, values)
+        self.chart = chart = operator_process.render(self.supervisor, programs, values)
         deployment = _on_the_hosts_network(chart.deployment, self._api_server())
         operator_process.apply(self.kubectl, [*chart.installable(), deployment])
         return PodOperator(self.kubectl, f"http://127.0.0.1:{metrics_port}/metrics")
+
+    def reinstall(self, **values: str) -> None:
+        """`helm upgrade` with these values of the chart beside those of the options."""
+        self.options = replace(self.options, chart_values=values)
+        self.operator = self._install_operator(self._binaries)
+        self.operator.start()
 
     def _api_server(self) -> list[Json]:
         """There are no Service addresses on this node, so pods are told where the API server is."""
@@ -203,14 +211,8 @@ def _manifests(application: Application, model_url: str, api_server: Sequence[Js
         probe = {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": port}, "periodSeconds": 1}
         environment = [*container.raw["env"], *api_server, {"name": "PORT", "value": str(port)}]
         own = {"imagePullPolicy": "Never", "ports": [], "env": environment, "readinessProbe": probe}
-        watching = {
-            "name": "watching",
-            "image": SERVING.name,
-            "imagePullPolicy": "Never",
-            "command": ["python", "-m", "e2e.realnode.watching", f"{MOUNT}/rollout.json"],
-            "volumeMounts": container.raw["volumeMounts"],
-        }
-        spec |= {"hostNetwork": True, "containers": [{**container.raw, **own}, watching]}
+        beside = [] if application.watches else [_watching(container)]
+        spec |= {"hostNetwork": True, "containers": [{**container.raw, **own}, *beside]}
         yield {
             **deployment.raw,
             "metadata": {"name": name, "namespace": application.namespace, "labels": labels},
@@ -221,6 +223,17 @@ def _manifests(application: Application, model_url: str, api_server: Sequence[Js
                 "template": {"metadata": {"labels": {**labels, PORT: str(port)}}, "spec": spec},
             },
         }
+
+
+def _watching(container: KubeObject) -> Json:
+    """A container that says when the file in the mount changed."""
+    return {
+        "name": "watching",
+        "image": SERVING.name,
+        "imagePullPolicy": "Never",
+        "command": ["python", "-m", "e2e.realnode.watching", f"{MOUNT}/rollout.json"],
+        "volumeMounts": container.raw["volumeMounts"],
+    }
 
 
 def _right_to_watch(application: Application) -> Iterator[Json]:
