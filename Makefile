@@ -89,6 +89,7 @@ check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python gitops/argocd/generate.py --check
 	@$(BIN)/python -m benchmarks.decisions --check
 	@$(BIN)/python -m benchmarks.correlated --check
+	@$(BIN)/python -m benchmarks.costs --check
 
 properties: env  ## thousands of random histories of one rollout against all that must always hold
 	@HISTORIES=3000 $(BIN)/pytest -q tests/rollout/test_properties.py -o timeout=0
@@ -101,12 +102,15 @@ lock:  ## pin the newest allowed versions (needs uv)
 
 bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
 	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
+	@$(BIN)/python -m benchmarks.costs
 
 bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per delivery mode
 	@$(BIN)/python -m e2e.propagation --output benchmarks/results/propagation.json
+	@$(BIN)/python -m benchmarks.costs
 
 bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.footprint --rollouts 50
+	@$(BIN)/python -m benchmarks.costs
 
 bench-engine: env  ## what a tick of the analysis costs for 1,000 rollouts with six metrics each
 	@$(BIN)/python -m benchmarks.engine
@@ -119,6 +123,7 @@ bench-correlated: env  ## false rollbacks where requests of one conversation res
 
 bench-sdk: env typescript  ## what the SDKs cost: per assign, per request, memory, reload (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.sdk
+	@$(BIN)/python -m benchmarks.costs
 
 clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -171,10 +171,8 @@ def python(part: str = "") -> Figures:
             cwd=ROOT, env=env, check=True, capture_output=True, text=True,
         )  # fmt: skip
         shared = json.loads(told.stdout.splitlines()[-1])
-        return found | {
-            "multiprocess_request_us": shared["request_us"],
-            "multiprocess_assign_us": shared["assign_us"],
-        }
+        medians = {name: value for name, value in shared.items() if not name.endswith("_best_us")}
+        return found | {f"multiprocess_{name}": value for name, value in medians.items()}
 
 
 def typescript() -> Figures:
