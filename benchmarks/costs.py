@@ -77,9 +77,9 @@ LAGS = {
 
 def propagation(found: Results) -> str:
     """By delivery mode, in seconds."""
+    columns = ("median_s", "p90_s", "worst_s")
     rows = [
-        [f"`{mode}`, {title}", *(f"{lags[name][f'{which}_s']:.2f}" for which in ("median", "p90", "worst"))]
-        + [str(lags[name]["n"])]
+        [f"`{mode}`, {title}", *(f"{lags[name][column]:.2f}" for column in columns), str(lags[name]["n"])]
         for mode, lags in found["modes"].items()
         for name, title in LAGS.items()
         if name in lags
