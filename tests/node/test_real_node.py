@@ -24,8 +24,12 @@ ANALYSIS = {
 }
 
 
-#: Rights that this story needs none of: policies, and a history that is longer than its limit.
-OTHER_STORIES: set[Right] = set()
+POLICIES = ("promptrolloutpolicies", "clusterpromptrolloutpolicies")
+#: Rights that this story has no need of: it has no policy, and its history is shorter than the limit.
+OTHER_STORIES = {
+    *(Right("promptrollout.dev", kind, verb) for kind in POLICIES for verb in ("get", "list", "watch")),
+    Right("", "configmaps", "delete"),
+}
 NUDGES = Right("", "pods", "patch")
 
 
