@@ -25,10 +25,13 @@ ANALYSIS = {
 
 
 POLICIES = ("promptrolloutpolicies", "clusterpromptrolloutpolicies")
-#: Rights that this story has no need of: it has no policy, and its history is shorter than the limit.
+#: Rights that this story has no need of. It has no policy and no second writer of a status, its history is shorter than
+#: the limit, and no Event is told twice.
 OTHER_STORIES = {
     *(Right("promptrollout.dev", kind, verb) for kind in POLICIES for verb in ("get", "list", "watch")),
+    Right("promptrollout.dev", "promptrollouts", "get"),
     Right("", "configmaps", "delete"),
+    Right("events.k8s.io", "events", "patch"),
 }
 NUDGES = Right("", "pods", "patch")
 
