@@ -115,7 +115,7 @@ class Example:
 
 
 def silent_panels(stack: Stack, when: When, example: Example) -> list[str]:
-    """The panels of the example's dashboard whose query has no data in this stack's Prometheus; a wrong query raises."""
+    """The panels of the example's dashboard without data in the stack's Prometheus; a query that is none raises."""
     rollout = f"{example.namespace}/{when.subject.application.rollout}"
     dashboard = json.loads((example.path / "dashboard.json").read_text())
     return [title for title, text in queries(dashboard, rollout) if not stack.prometheus.query(text)]
