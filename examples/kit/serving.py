@@ -1,15 +1,20 @@
-"""What every service of the examples has: options that a pod's environment may set too, /metrics and /healthz."""
+"""What every service of the examples has: options that a pod's environment may set too, a client of the model,
+
+/metrics and /healthz.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import uvicorn
+from openai import AsyncOpenAI
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -33,8 +38,20 @@ def listening_options(parser: argparse.ArgumentParser, port: int) -> None:
     option(parser, "--port", str(port), "port to listen on", int)
 
 
-def routes(registry: CollectorRegistry = REGISTRY) -> Sequence[Route]:
-    """What Prometheus scrapes, and what the readiness probe asks for."""
+def model_client(url: str) -> AsyncOpenAI:
+    """OpenAI's own client; the simulated model wants no key."""
+    return AsyncOpenAI(base_url=f"{url}/v1", api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=20.0)
+
+
+def application(
+    routes: Sequence[Route],
+    close: Callable[[], Awaitable[None]] | None = None,
+    registry: CollectorRegistry = REGISTRY,
+) -> Starlette:
+    """The ASGI application of these routes, of /metrics for Prometheus and /healthz for the probe.
+
+    `close` is called at the end.
+    """
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -42,9 +59,24 @@ def routes(registry: CollectorRegistry = REGISTRY) -> Sequence[Route]:
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    return [Route("/metrics", metrics), Route("/healthz", healthz)]
+    @asynccontextmanager
+    async def life(_application: Starlette) -> AsyncIterator[None]:
+        yield
+        if close is not None:
+            await close()
+
+    return Starlette(
+        routes=[*routes, Route("/metrics", metrics), Route("/healthz", healthz)],
+        exception_handlers={ClientDisconnect: _gone},
+        lifespan=life,
+    )
 
 
 def run(application: Starlette, host: str, port: int) -> None:
     """Serve until TERM."""
     uvicorn.run(application, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Who left before the question was read gets what nobody reads."""
+    return Response(status_code=499)

@@ -72,7 +72,7 @@ class Programs:
         return process
 
 
-def options(parser: argparse.ArgumentParser, folder: Path) -> None:
+def options(parser: argparse.ArgumentParser, folder: Path, rate: float) -> None:
     """What `try` takes."""
     patches = ", ".join(
         str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
@@ -80,7 +80,7 @@ def options(parser: argparse.ArgumentParser, folder: Path) -> None:
     )
     parser.add_argument("patch", type=Path, help=f"a patch of the PromptRollout: {patches}")
     parser.add_argument("--seconds", type=float, default=15.0, help="how long users come")
-    parser.add_argument("--rate", type=float, default=20.0, help="how many of them a second")
+    parser.add_argument("--rate", type=float, default=rate, help="how many of them a second")
 
 
 @contextlib.contextmanager

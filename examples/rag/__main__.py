@@ -24,7 +24,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     one = commands.add_parser("try", help="two prompts side by side on this machine, without a cluster")
-    trial.options(one, FOLDER)
+    trial.options(one, FOLDER, rate=20)
     one.set_defaults(run=_try)
 
     one = commands.add_parser("serve", help="the service: POST /ask, /metrics, /healthz")

@@ -43,4 +43,4 @@ def application(judge: Judge) -> Starlette:
         counted = judge.score(said["token"], SCORE, value)
         return JSONResponse({"groundedness": value}, status_code=200 if counted else 400)
 
-    return Starlette(routes=[Route("/answers", answers, methods=["POST"]), *serving.routes(judge.registry)])
+    return serving.application([Route("/answers", answers, methods=["POST"])], registry=judge.registry)

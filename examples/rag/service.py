@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -75,7 +72,8 @@ class Rag:
         return JSONResponse(said, background=BackgroundTask(self._report, report))
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections, and of the directory."""
+        self._rollout.close()
         await self._model.close()
         if self._judge is not None:
             await self._judge.aclose()
@@ -103,19 +101,6 @@ def _text(completion: ChatCompletion) -> str:
 
 def application(prompts: str, model_url: str, judge_url: str) -> Starlette:
     """The ASGI application."""
-
-    @asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
-        rollout = PromptRollout.from_directory(prompts, default=DEFAULT, events=[MISS], contract=CONTRACT)
-        model = AsyncOpenAI(
-            base_url=f"{model_url}/v1", api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=20.0
-        )
-        rag = Rag(rollout, model, judge_url)
-        app.router.routes.append(Route("/ask", rag.ask, methods=["POST"]))
-        try:
-            yield
-        finally:
-            await rag.close()
-            rollout.close()
-
-    return Starlette(routes=[*serving.routes()], lifespan=life)
+    rollout = PromptRollout.from_directory(prompts, default=DEFAULT, events=[MISS], contract=CONTRACT)
+    rag = Rag(rollout, serving.model_client(model_url), judge_url)
+    return serving.application([Route("/ask", rag.ask, methods=["POST"])], rag.close)

@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.kit.model", description=about)
     serving.listening_options(parser, 9000)
     serving.option(parser, "--first-ms", "30", "milliseconds until it begins to answer", float)
-    serving.option(parser, "--token-ms", "5", "milliseconds for each further token", float)
+    serving.option(parser, "--token-ms", "10", "milliseconds for each further token", float)
     serving.option(parser, "--seed", "1", "the same seed and messages give the same answer")
     given = parser.parse_args()
     speed = Speed(given.first_ms / 1000, given.token_ms / 1000)

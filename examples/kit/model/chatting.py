@@ -25,4 +25,4 @@ def chat(conversation: Conversation, chance: random.Random) -> Reply | None:
     count = len(_SENTENCES) if long else 3
     topic = " ".join(words(conversation.asked)[:3]) or "this"
     text = " ".join(sentence.format(topic=topic) for sentence in _SENTENCES[:count])
-    return Reply(text, reasoning=round(chance.gauss(120, 25)) if thinks else 0)
+    return Reply(text, reasoning=round(chance.gauss(100, 20)) if thinks else 0)

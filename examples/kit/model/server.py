@@ -12,9 +12,10 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from examples.kit import serving
 from examples.kit.model.answering import answer_from_passages
 from examples.kit.model.chatting import chat
 from examples.kit.model.conversation import Call, Conversation, Reply, Skill
@@ -30,7 +31,7 @@ class Speed:
     """How fast it is. `first_s`: seconds until it begins; `token_s`: seconds for each token (here: word)."""
 
     first_s: float = 0.03
-    token_s: float = 0.005
+    token_s: float = 0.01
 
 
 class Model:
@@ -44,12 +45,7 @@ class Model:
 
     def application(self) -> Starlette:
         """The ASGI application."""
-        return Starlette(
-            routes=[
-                Route("/v1/chat/completions", self.complete, methods=["POST"]),
-                Route("/healthz", _healthz),
-            ]
-        )
+        return serving.application([Route("/v1/chat/completions", self.complete, methods=["POST"])])
 
     async def complete(self, request: Request) -> Response:
         """One completion."""
@@ -148,7 +144,3 @@ def _usage(conversation: Conversation, reply: Reply) -> dict[str, int]:
 def _refusal(status: int, message: str) -> JSONResponse:
     kind = "invalid_request_error" if status < 500 else "server_error"
     return JSONResponse({"error": {"message": message, "type": kind}}, status_code=status)
-
-
-async def _healthz(_request: Request) -> Response:
-    return PlainTextResponse("ok\n")
