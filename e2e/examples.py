@@ -6,6 +6,7 @@ environment become those of the pods behind them; pods listen on loopback only; 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -18,8 +19,9 @@ import yaml
 
 from e2e.application import Application, Rollout
 from e2e.objects import Json, KubeObject
-from e2e.processes.supervisor import REPOSITORY
+from e2e.processes.supervisor import REPOSITORY, wait_until
 from e2e.realnode.images import Image
+from e2e.recorder import ROLLOUTS
 from e2e.scenario import Subject, When
 from e2e.stack import Stack
 from e2e.workload.directory import read_endpoints
@@ -38,43 +40,49 @@ _SERVICE = re.compile(r"http://([a-z0-9-]+)(?::\d+)?(?=/|$)")
 class Example:
     """`folder`: in examples/. `app`: the label of the pods that answer. `addresses`: URLs of further services by name.
 
-    `steps` and `analysis` replace what the manifest's rollout says of them; the metrics stay its own.
+    `steps`, and what `analysis` names, replace what the manifest's rollout says of them; the metrics stay its own.
     """
 
     folder: str
     namespace: str
     app: str
     steps: Sequence[Json] = STEPS
-    analysis: Json = field(default_factory=lambda: {"interval": "2s", "warmUp": "0s"})
+    analysis: Json = field(
+        default_factory=lambda: {
+            "interval": "1s",
+            "warmUp": "0s",
+            "correlation": {"meanRequestsPerUnit": "1"},
+        }
+    )
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
         return EXAMPLES / self.folder
 
-    def deploy(self, stack: Stack) -> When:
-        """Apply all of it, in the order in which one needs another, and wait for its pods and its first prompt."""
+    @contextlib.contextmanager
+    def running(self, stack: Stack) -> Iterator[Running]:
+        """All of it, pods ready and its first prompt served; afterwards its namespace goes."""
+        try:
+            yield self.deploy(stack)
+        finally:
+            stack.mend()
+            stack.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
+
+    def deploy(self, stack: Stack) -> Running:
+        """Apply it in the order in which one part needs another, and wait for its pods and its first prompt."""
         objects = self.objects(stack)
         rollout = next(one for one in objects if one["kind"] == "PromptRollout")
-        stack.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
         workloads = [one for one in objects if _pod(one) is not None]
         others = [one for one in objects if _pod(one) is None and one is not rollout]
-        if others:
-            stack.kubectl.apply(others)
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        stack.kubectl.apply([namespace, *others])
         stack.apply_rollout(rollout)
-        self._start(
-            stack, workloads, {one["metadata"]["name"]: one for one in others if one["kind"] == "Service"}
-        )
-        name = rollout["metadata"]["name"]
-        application = Application(self.namespace, self.app, name)
-        said = rollout["spec"]
-        when = When(
-            Subject(
-                stack,
-                Rollout(application, "", self.steps, said["analysis"], said["delivery"], said["prompt"]),
-            )
-        )
-        return when.wait_for_phase("Healthy")
+        services = {one["metadata"]["name"]: one for one in others if one["kind"] == "Service"}
+        self._start(stack, workloads, services)
+        running = Running(stack, self, rollout)
+        running.when().wait_for_phase("Healthy")
+        return running
 
     def objects(self, stack: Stack) -> list[dict[str, Any]]:
         """What `kubectl apply -k` would apply, in this namespace and at the pace of a test."""
@@ -86,13 +94,6 @@ class Example:
                 one["spec"]["strategy"] = {"canary": {"steps": list(self.steps)}}
                 one["spec"].setdefault("analysis", {}).update(self.analysis)
         return objects
-
-    def patch(self, when: When, file: str) -> When:
-        """As the example's README says: `kubectl patch --type=merge --patch-file`."""
-        when.kubectl(
-            "patch", when.subject.reference, "--type=merge", f"--patch-file={self.path / 'tries' / file}"
-        )
-        return when
 
     def _start(self, stack: Stack, workloads: Sequence[dict[str, Any]], services: Mapping[str, Json]) -> None:
         waiting = list(workloads)
@@ -114,11 +115,46 @@ class Example:
                     known[name] = ",".join(f"http://{address}" for address in addresses)
 
 
-def silent_panels(stack: Stack, when: When, example: Example) -> list[str]:
-    """The panels of the example's dashboard without data in the stack's Prometheus; a query that is none raises."""
-    rollout = f"{example.namespace}/{when.subject.application.rollout}"
-    dashboard = json.loads((example.path / "dashboard.json").read_text())
-    return [title for title, text in queries(dashboard, rollout) if not stack.prometheus.query(text)]
+@dataclass(frozen=True)
+class Running:
+    """An example that runs; `rollout` is its PromptRollout as it was applied."""
+
+    stack: Stack
+    example: Example
+    rollout: Json
+
+    def when(self) -> When:
+        """What is recorded counts from here."""
+        spec = self.rollout["spec"]
+        application = Application(
+            self.example.namespace, self.example.app, rollout=self.rollout["metadata"]["name"]
+        )
+        manifest = Rollout(
+            application, "", self.example.steps, spec["analysis"], spec["delivery"], spec["prompt"]
+        )
+        seen = self.stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout)
+        return When(Subject(self.stack, manifest, since=seen[-1].at if seen else 0.0))
+
+    def tries(self, file: str) -> When:
+        """The first prompt again, then a patch of it, as the example's README gives it."""
+        when = self.when()
+        first = {"spec": {"prompt": self.rollout["spec"]["prompt"]}}
+        when.kubectl("patch", when.subject.reference, "--type=merge", f"--patch={json.dumps(first)}")
+        when.wait_for_phase("Healthy")
+        when = self.when()
+        patch = self.example.path / "tries" / file
+        return when.kubectl("patch", when.subject.reference, "--type=merge", f"--patch-file={patch}")
+
+    def every_panel_has_data(self, timeout: float = 30.0) -> None:
+        """Each query of the example's dashboard, asked of the stack's Prometheus."""
+        name = f"{self.example.namespace}/{self.rollout['metadata']['name']}"
+        dashboard = json.loads((self.example.path / "dashboard.json").read_text())
+        for title, text in queries(dashboard, name):
+            wait_until(
+                lambda text=text: bool(self.stack.prometheus.query(text)),  # type: ignore[misc]
+                f"data for the panel {title!r}: {text}",
+                timeout,
+            )
 
 
 def queries(dashboard: Json, rollout: str) -> Iterator[tuple[str, str]]:
