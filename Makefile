@@ -78,15 +78,17 @@ types: env  ## mypy --strict
 contracts: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports
 
-generate: env  ## write the generated files (CRDs, the diagram of states, Argo CD's scripts)
+generate: env  ## write the generated files (CRDs, the diagram of states, Argo CD's scripts, the examples' dashboards)
 	@$(BIN)/python -m promptrollout.api.crd --write
 	@$(BIN)/python -m promptrollout.rollout.diagram --write
 	@$(BIN)/python gitops/argocd/generate.py --write
+	@$(BIN)/python -m examples.kit.dashboards --write
 
 check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python -m promptrollout.api.crd --check
 	@$(BIN)/python -m promptrollout.rollout.diagram --check
 	@$(BIN)/python gitops/argocd/generate.py --check
+	@$(BIN)/python -m examples.kit.dashboards --check
 	@$(BIN)/python -m benchmarks.decisions --check
 	@$(BIN)/python -m benchmarks.correlated --check
 	@$(BIN)/python -m benchmarks.costs --check

@@ -243,13 +243,14 @@ class Assignment:
         self, render: Callable[[Part, Mapping[str, object]], R], values: Mapping[str, object], part: str
     ) -> R:
         prompt = self.served.prompt
-        missing = prompt.variables - values.keys()
-        if missing:
-            self.rollout.problem(
-                "missing_variable", f"{prompt.revision} needs {sorted(missing)}, not given to render()"
-            )
         try:
-            return render(prompt.part(part), values)
+            chosen = prompt.part(part)
+            missing = chosen.variables - values.keys()
+            if missing:
+                self.rollout.problem(
+                    "missing_variable", f"{prompt.revision} needs {sorted(missing)}, not given to render()"
+                )
+            return render(chosen, values)
         except Exception as error:  # whatever a template does, the caller gets an answer
             self.render_failed = True
             self.rollout.problem(
