@@ -104,7 +104,7 @@ class Example:
                 raise ValueError(
                     f"{self.folder}: these wait for each other: {[w['metadata']['name'] for w in waiting]}"
                 )
-            stack.kubectl.apply([_placed(one, known) for one in ready])
+            stack.run([_placed(one, known) for one in ready])
             for one in ready:
                 if one["kind"] == "Deployment":
                     stack.wait_for_pods(Application(self.namespace, one["metadata"]["name"]))

@@ -18,7 +18,8 @@ def placed(workload: Json, environment: Sequence[Json]) -> Iterator[Json]:
     ports = [p for c in one.items("spec.template.spec.containers") for p in c.items("ports")]
     if one.kind != "Deployment" or not ports:
         template = one.mapping("spec.template")
-        yield _with_template(one, {**template, "spec": _pod(one, environment, None)})
+        metadata = {"labels": one.texts("spec.template.metadata.labels"), **one.mapping("metadata")}
+        yield _with_template(one, {**template, "spec": _pod(one, environment, None)}) | {"metadata": metadata}
         return
     for number in range(int(one.number("spec.replicas") or 1)):
         port = free_port()
@@ -52,7 +53,7 @@ def with_watching(deployment: Json, image: str) -> Json:
     return _with_template(one, {**template, "spec": spec})
 
 
-def _with_template(workload: KubeObject, template: Json) -> Json:
+def _with_template(workload: KubeObject, template: Json) -> dict[str, object]:
     return {**workload.raw, "spec": {**workload.mapping("spec"), "template": template}}
 
 

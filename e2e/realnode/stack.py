@@ -61,6 +61,7 @@ class RealStack(Stack):
         self._binaries = programs
         self._lap("the node is Ready")
         self._directory = Directory(self.prometheus.targets, self.endpoints)
+        self._one_writer = threading.Lock()
         self._ends = threading.Event()
         watcher = threading.Thread(target=self._follow_pods, name="pod directory", daemon=True)
         watcher.start()
@@ -86,7 +87,7 @@ class RealStack(Stack):
         self._node.load(image)
 
     def wait_for_pods(self, application: Application) -> None:
-        """Until all Deployments are complete."""
+        """Until all Deployments are complete, and the directory of pods says so."""
         selector = ["-n", application.namespace, "-l", f"app={application.app}"]
         self.kubectl(
             "wait",
@@ -96,6 +97,7 @@ class RealStack(Stack):
             f"--timeout={PODS_READY_WITHIN_S:g}s",
             timeout=PODS_READY_WITHIN_S + 10,
         )
+        self._refresh()
 
     def _install_operator(self, programs: binaries.Binaries) -> Operator:
         repository, _, tag = OPERATOR.name.partition(":")
@@ -140,7 +142,8 @@ class RealStack(Stack):
         for pod in self.kubectl.get("pods", "-A", "-l", PORT).items("items"):
             if pod.text("status.phase") == "Running" and not pod.text("metadata.deletionTimestamp"):
                 here[pod.namespace, pod.name] = _endpoint(pod)
-        self._directory.keep(here.values())
+        with self._one_writer:
+            self._directory.keep(here.values())
 
     def _delete_pods(self) -> None:
         """While the kubelet is there to take their mounts away; the rest is done by machine.clear."""
