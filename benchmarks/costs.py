@@ -69,7 +69,7 @@ def latency(found: Results) -> str:
 
 
 LAGS = {
-    "decided_to_file": "decision in the status -> file in each container",
+    "rollback": "a rollback's decision -> file in each container",
     "file": "ConfigMap written -> file in each container",
     "acknowledged": "ConfigMap written -> last pod has loaded it",
 }

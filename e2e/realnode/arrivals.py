@@ -28,18 +28,17 @@ def file_lags(stack: RealStack, application: Application) -> list[float]:
         at = moment(status.raw.text("status.delivered.writtenAt"))
         if at is not None:
             written[status.sequence] = at.timestamp()
+    del written[min(written)]
     return _lags(written, arrivals(stack, application))
 
 
-def decision_lags(stack: RealStack, application: Application) -> list[float]:
-    """Seconds from when each decision stood in the status, as a watcher saw it, to each container; the first left out.
-
-    The status is written before the ConfigMap.
-    """
+def rollback_lags(stack: RealStack, application: Application) -> list[float]:
+    """Seconds from the decision of each rollback to the file of stable alone in each container."""
     decided: dict[int, float] = {}
-    for change in stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout):
-        decided.setdefault(Status(change.object).sequence, change.at)
-    decided.pop(0, None)
+    for status in _statuses(stack, application):
+        at = moment(status.rollback.text("decidedAt"))
+        if at is not None and status.rollback.text("acknowledgedAt"):
+            decided.setdefault(status.sequence, at.timestamp())
     return _lags(decided, arrivals(stack, application))
 
 
@@ -48,8 +47,7 @@ def _statuses(stack: RealStack, application: Application) -> list[Status]:
     return [Status(change.object) for change in changes]
 
 
-def _lags(since: dict[int, float], pods: Mapping[str, Mapping[int, float]]) -> list[float]:
-    del since[min(since)]
+def _lags(since: Mapping[int, float], pods: Mapping[str, Mapping[int, float]]) -> list[float]:
     return [
         at - since[sequence] for pod in pods.values() for sequence, at in pod.items() if sequence in since
     ]

@@ -2,8 +2,8 @@
 
 In prometheus_client's multi-process mode each increment takes a process-wide lock, asks for the process id and writes
 into a mapped file. Most requests have no event, so all their exposures grow by one: of ten increments a request six
-are these (with three events). They are kept here and written by the background thread, twenty times a second; what
-was counted in the last twentieth of a second is lost when the process is killed.
+are these (with three events). They are kept here and written by the background thread, twenty times a second, and at
+exit; a process that is killed loses what was kept since the last look.
 """
 
 from __future__ import annotations
