@@ -106,7 +106,7 @@ bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigM
 	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
 	@$(BIN)/python -m benchmarks.costs
 
-bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per delivery mode
+bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per mode (20 min, most of them for Mount)
 	@$(BIN)/python -m e2e.propagation --output benchmarks/results/propagation.json
 	@$(BIN)/python -m benchmarks.costs
 
