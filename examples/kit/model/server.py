@@ -23,7 +23,7 @@ from examples.kit.model.searching import search_words
 
 #: The first that has a reply gives it.
 SKILLS: Sequence[Skill] = (search_words, answer_from_passages, chat)
-_CHUNK = 4
+_CHUNK = 8
 
 
 @dataclass(frozen=True)
