@@ -40,7 +40,7 @@ def main() -> None:
 
     one = commands.add_parser("users", help="users who chat, lose patience, and stop reading")
     serving.option(one, "--chat-url", "http://127.0.0.1:8080", "the service; several, with commas between")
-    serving.option(one, "--rate", "2", "conversations a second, of two turns on average", float)
+    serving.option(one, "--rate", "3", "conversations a second, of two turns on average", float)
     serving.option(one, "--seconds", "86400", "how long they come", float)
     one.set_defaults(run=_users)
 

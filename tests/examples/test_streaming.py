@@ -33,5 +33,5 @@ def test_a_prompt_that_rambles_is_taken_back_for_the_answers_that_people_leave_b
 
 
 def test_a_friendlier_prompt_of_the_same_length_is_promoted(chat):
-    chat.tries("friendlier.yaml").wait_for_phase("Healthy", 120).then().weights_were(0, 2_500, 5_000, 0)
+    chat.tries("friendlier.yaml").wait_for_phase("Healthy", 180).then().weights_were(0, 2_500, 5_000, 0)
     chat.every_panel_has_data()
