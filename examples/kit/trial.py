@@ -89,7 +89,7 @@ def prompts(folder: Path, patch: Path) -> Iterator[Path]:
     from promptrollout.revision import seal  # noqa: PLC0415
 
     rollout = documents.rollout_of(folder)
-    changed = documents.merge(rollout, documents.read(patch)[0])
+    changed = documents.patched(rollout, patch)
     stable, candidate = (seal(one["spec"]["prompt"]["inline"]) for one in (rollout, changed))
     payload = Payload(
         rollout=f"default/{rollout['metadata']['name']}",

@@ -53,7 +53,7 @@ def test_help_names_the_commands_and_each_of_them_has_its_own(name, helped):
 )
 def test_each_try_is_a_valid_rollout_with_another_prompt(file):
     rollout = documents.rollout_of(file.parents[1])
-    changed = documents.merge(rollout, documents.read(file)[0])
+    changed = documents.patched(rollout, file)
     for one in (rollout, changed):
         assert isinstance(parse_spec(one["spec"]), RolloutSpec)
     assert changed["spec"]["prompt"] != rollout["spec"]["prompt"]

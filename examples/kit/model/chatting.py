@@ -16,8 +16,6 @@ _SENTENCES = (
     "Everything can be changed until the parcel leaves our house.",
     "Afterwards the carrier's page tells where it is.",
 )
-
-
 _LONG, _SHORT = 24, 3
 
 
