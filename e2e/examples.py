@@ -49,7 +49,7 @@ class Example:
     steps: Sequence[Json] = STEPS
     analysis: Json = field(
         default_factory=lambda: {
-            "interval": "1s",
+            "interval": "2s",
             "warmUp": "0s",
             "correlation": {"meanRequestsPerUnit": "1"},
         }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-Document = Mapping[str, Any]
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -21,14 +18,9 @@ def rollout_of(folder: Path) -> dict[str, Any]:
     return next(one for one in read(folder / "rollout.yaml") if one["kind"] == "PromptRollout")
 
 
-def merge(target: Document, patch: Document) -> dict[str, Any]:
-    """`patch` laid over `target` as `kubectl patch --type=merge` does it (RFC 7396)."""
-    merged = dict(target)
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping):
-            merged[key] = merge(below if isinstance(below := merged.get(key), Mapping) else {}, value)
-        else:
-            merged[key] = value
-    return merged
+def patched(rollout: dict[str, Any], patch: Path) -> Any:
+    """What `kubectl patch --type=merge --patch-file` makes of it."""
+    # The operator's own room, which the services' image does not have.
+    from promptrollout.cluster.mergepatch import apply_merge_patch  # noqa: PLC0415
+
+    return apply_merge_patch(rollout, read(patch)[0])

@@ -1,7 +1,4 @@
-"""What every service of the examples has: options that a pod's environment may set too, a client of the model,
-
-/metrics and /healthz.
-"""
+"""What every service here has: options that a pod's environment may set too, a model client, /metrics, /healthz."""
 
 from __future__ import annotations
 

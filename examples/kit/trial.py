@@ -24,8 +24,6 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.kit import documents
-from promptrollout.delivery import ArmWeight, Payload, render
-from promptrollout.revision import seal
 
 _READY_WITHIN_S = 30.0
 
@@ -86,8 +84,12 @@ def options(parser: argparse.ArgumentParser, folder: Path, rate: float) -> None:
 @contextlib.contextmanager
 def prompts(folder: Path, patch: Path) -> Iterator[Path]:
     """A directory as pods mount it: rollout.yaml's prompt is stable, with the patch it is the candidate; half each."""
+    # The operator's own rooms, which the services' image does not have.
+    from promptrollout.delivery import ArmWeight, Payload, render  # noqa: PLC0415
+    from promptrollout.revision import seal  # noqa: PLC0415
+
     rollout = documents.rollout_of(folder)
-    changed = documents.merge(rollout, documents.read(patch)[0])
+    changed = documents.patched(rollout, patch)
     stable, candidate = (seal(one["spec"]["prompt"]["inline"]) for one in (rollout, changed))
     payload = Payload(
         rollout=f"default/{rollout['metadata']['name']}",

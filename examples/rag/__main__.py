@@ -24,7 +24,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     one = commands.add_parser("try", help="two prompts side by side on this machine, without a cluster")
-    trial.options(one, FOLDER, rate=20)
+    trial.options(one, FOLDER, rate=10)
     one.set_defaults(run=_try)
 
     one = commands.add_parser("serve", help="the service: POST /ask, /metrics, /healthz")
@@ -42,7 +42,7 @@ def main() -> None:
 
     one = commands.add_parser("users", help="users who ask the service")
     serving.option(one, "--rag-url", "http://127.0.0.1:8080", "the service; several, with commas between")
-    serving.option(one, "--rate", "20", "questions a second", float)
+    serving.option(one, "--rate", "8", "questions a second", float)
     serving.option(one, "--seconds", "86400", "how long they come", float)
     one.set_defaults(run=_users)
 

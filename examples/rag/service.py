@@ -25,9 +25,20 @@ MISS = "retrieval_miss"
 #: What to answer with while no prompt has been delivered.
 DEFAULT = {
     "parts": {
-        "search": {"text": "Write search words for this question: {{question}}"},
+        "search": {
+            "messages": [
+                {"role": "system", "content": "Write search words for the customer's question."},
+                {"role": "user", "content": "{{question}}"},
+            ]
+        },
         "answer": {
-            "text": "Answer from these passages only: {{#passages}}{{text}} {{/passages}} Question: {{question}}"
+            "messages": [
+                {"role": "system", "content": "Answer the customer. Say only what the passages say."},
+                {
+                    "role": "user",
+                    "content": "{{#passages}}\n[{{number}}] {{text}}\n{{/passages}}\nQuestion: {{question}}",
+                },
+            ]
         },
     },
     "model": "simulated",

@@ -27,7 +27,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     one = commands.add_parser("try", help="two prompts side by side on this machine, without a cluster")
-    trial.options(one, FOLDER, rate=6)
+    trial.options(one, FOLDER, rate=4)
     one.set_defaults(run=_try)
 
     one = commands.add_parser("serve", help="the service: POST /chat, /metrics, /healthz")
@@ -40,7 +40,7 @@ def main() -> None:
 
     one = commands.add_parser("users", help="users who chat, lose patience, and stop reading")
     serving.option(one, "--chat-url", "http://127.0.0.1:8080", "the service; several, with commas between")
-    serving.option(one, "--rate", "6", "conversations a second, of two turns on average", float)
+    serving.option(one, "--rate", "3", "conversations a second, of two turns on average", float)
     serving.option(one, "--seconds", "86400", "how long they come", float)
     one.set_defaults(run=_users)
 

@@ -19,7 +19,13 @@ from promptrollout_sdk import Assignment, PromptRollout
 #: Somebody left before the answer was complete: counted by name, compared by the manifest's metric of that event.
 ABANDONED = "abandoned"
 #: What to answer with while no prompt has been delivered.
-DEFAULT = {"text": "Answer in two sentences: {{message}}", "model": "simulated"}
+DEFAULT = {
+    "messages": [
+        {"role": "system", "content": "Answer in three short sentences."},
+        {"role": "user", "content": "{{message}}"},
+    ],
+    "model": "simulated",
+}
 
 
 class Chat:

@@ -20,7 +20,7 @@ QUESTIONS = (
     "My card was declined, what now?",
 )
 #: Seconds that people wait for the first word, and words that they read: median and spread (log-normal).
-PATIENCE_S = (1.2, 0.35)
+PATIENCE_S = (5.0, 0.3)
 READ_WORDS = (60.0, 0.25)
 MORE = 0.5
 

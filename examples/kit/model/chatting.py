@@ -16,13 +16,14 @@ _SENTENCES = (
     "Everything can be changed until the parcel leaves our house.",
     "Afterwards the carrier's page tells where it is.",
 )
+_LONG, _SHORT = 24, 3
 
 
 def chat(conversation: Conversation, chance: random.Random) -> Reply | None:
     """Always a reply: this is what a model does when it is asked for nothing in particular."""
     thinks = conversation.is_told("step by step", "think carefully", "plan your answer")
     long = conversation.is_told("in detail", "at length", "everything a customer could")
-    count = len(_SENTENCES) if long else 3
     topic = " ".join(words(conversation.asked)[:3]) or "this"
-    text = " ".join(sentence.format(topic=topic) for sentence in _SENTENCES[:count])
-    return Reply(text, reasoning=round(chance.gauss(100, 20)) if thinks else 0)
+    sentences = [_SENTENCES[number % len(_SENTENCES)] for number in range(_LONG if long else _SHORT)]
+    text = " ".join(sentences).format(topic=topic)
+    return Reply(text, reasoning=round(chance.gauss(150, 20)) if thinks else 0)

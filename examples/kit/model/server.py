@@ -23,7 +23,7 @@ from examples.kit.model.searching import search_words
 
 #: The first that has a reply gives it.
 SKILLS: Sequence[Skill] = (search_words, answer_from_passages, chat)
-_CHUNK = 4
+_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ class Model:
 
         await asyncio.sleep(self._speed.first_s)
         yield event({"role": "assistant"})
-        for _ in range(
-            0, reply.reasoning, _CHUNK
-        ):  # as vLLM and others stream what is thought: not for the user's eyes
+        # As vLLM and others stream what is thought: it is not for the user's eyes.
+        for _ in range(0, reply.reasoning, _CHUNK):
             await asyncio.sleep(_CHUNK * self._speed.token_s)
             yield event({"reasoning_content": "hm " * _CHUNK})
         said = reply.text.split(" ") if reply.text else []
