@@ -167,9 +167,8 @@ class Stack:
         """Run again what a scenario stopped and, having failed, did not start."""
         if not self.prometheus.process.running():
             self.start_prometheus()
-        operator = self.operator
-        if operator is not None and (operator.process is None or not operator.process.running()):
-            operator.start()
+        if self.operator is not None:
+            self.operator.mend()
 
     def detach(self) -> None:
         """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""

@@ -176,6 +176,10 @@ class PodOperator(Operator):
         """Its pod is gone at once; the Deployment makes another."""
         self._kubectl("delete", "pod", *self._pods, "--grace-period=0", "--force")
 
+    def mend(self) -> None:
+        """One replica, if there is none."""
+        self.start()
+
     def check(self) -> None:
         """Raises ProcessError when its container has been started again."""
         for pod in self._kubectl.get("pods", *self._pods).items("items"):
