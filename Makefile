@@ -78,17 +78,20 @@ types: env  ## mypy --strict
 contracts: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports
 
-generate: env  ## write the generated files (CRDs, the diagram of states, Argo CD's scripts)
+generate: env  ## write the generated files (CRDs, the diagram of states, Argo CD's scripts, the examples' dashboards)
 	@$(BIN)/python -m promptrollout.api.crd --write
 	@$(BIN)/python -m promptrollout.rollout.diagram --write
 	@$(BIN)/python gitops/argocd/generate.py --write
+	@$(BIN)/python -m examples.kit.dashboards --write
 
 check-generated: env  ## fail when a generated file is not what its source says
 	@$(BIN)/python -m promptrollout.api.crd --check
 	@$(BIN)/python -m promptrollout.rollout.diagram --check
 	@$(BIN)/python gitops/argocd/generate.py --check
+	@$(BIN)/python -m examples.kit.dashboards --check
 	@$(BIN)/python -m benchmarks.decisions --check
 	@$(BIN)/python -m benchmarks.correlated --check
+	@$(BIN)/python -m benchmarks.costs --check
 
 properties: env  ## thousands of random histories of one rollout against all that must always hold
 	@HISTORIES=3000 $(BIN)/pytest -q tests/rollout/test_properties.py -o timeout=0
@@ -101,12 +104,15 @@ lock:  ## pin the newest allowed versions (needs uv)
 
 bench-latency: env binaries  ## how fast a rollback is: data readable -> ConfigMap -> last pod, over 20 rollbacks
 	@$(BIN)/python -m e2e.latency --output benchmarks/results/latency.json
+	@$(BIN)/python -m benchmarks.costs
 
-bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per delivery mode
+bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on a real node, per mode (20 min, most of them for Mount)
 	@$(BIN)/python -m e2e.propagation --output benchmarks/results/propagation.json
+	@$(BIN)/python -m benchmarks.costs
 
 bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.footprint --rollouts 50
+	@$(BIN)/python -m benchmarks.costs
 
 bench-engine: env  ## what a tick of the analysis costs for 1,000 rollouts with six metrics each
 	@$(BIN)/python -m benchmarks.engine
@@ -119,6 +125,7 @@ bench-correlated: env  ## false rollbacks where requests of one conversation res
 
 bench-sdk: env typescript  ## what the SDKs cost: per assign, per request, memory, reload (writes benchmarks/results)
 	@$(BIN)/python -m benchmarks.sdk
+	@$(BIN)/python -m benchmarks.costs
 
 clean:  ## remove the environment and caches of this checkout (built programs stay in the user's cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

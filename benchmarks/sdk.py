@@ -57,9 +57,11 @@ def deliver(
     (folder / "..data_tmp").replace(folder / "..data")
 
 
-def rollout_in(folder: Path, registry: CollectorRegistry | None = None) -> PromptRollout:
+def rollout_in(
+    folder: Path, registry: CollectorRegistry | None = None, *, watch: bool = False
+) -> PromptRollout:
     return PromptRollout.from_directory(
-        folder, registry=registry or CollectorRegistry(), events=EVENTS, scores=SCORES, watch=False
+        folder, registry=registry or CollectorRegistry(), events=EVENTS, scores=SCORES, watch=watch
     )
 
 
@@ -75,9 +77,9 @@ def timed(call: Callable[[int], object]) -> tuple[float, float]:
 
 
 def calls(folder: Path) -> Figures:
-    """Times of the request path in this process."""
+    """Times of the request path in this process, with the background thread as applications have it."""
     deliver(folder, 1)
-    rollout = rollout_in(folder)
+    rollout = rollout_in(folder, watch=True)
     units = [f"conversation-{i}" for i in range(BATCH)]
     pins = [rollout.assign(unit).pin for unit in units]
     assigned = [rollout.assign(unit) for unit in units]
@@ -169,10 +171,8 @@ def python(part: str = "") -> Figures:
             cwd=ROOT, env=env, check=True, capture_output=True, text=True,
         )  # fmt: skip
         shared = json.loads(told.stdout.splitlines()[-1])
-        return found | {
-            "multiprocess_request_us": shared["request_us"],
-            "multiprocess_assign_us": shared["assign_us"],
-        }
+        medians = {name: value for name, value in shared.items() if not name.endswith("_best_us")}
+        return found | {f"multiprocess_{name}": value for name, value in medians.items()}
 
 
 def typescript() -> Figures:

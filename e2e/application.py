@@ -14,7 +14,7 @@ MOUNT = "/etc/prompts"
 class Application:
     """A chat service in `namespace`, whose pods (label `app`) mount the ConfigMap of the rollout `rollout`.
 
-    With `watches` the SDK reads it from the API server instead of the mount.
+    With `watches` the SDK reads it from the API server, and nothing is mounted.
     """
 
     namespace: str = "shop"
@@ -43,12 +43,14 @@ class Application:
                 },
             ],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
-            "volumeMounts": [{"name": "prompt", "mountPath": MOUNT, "readOnly": True}],
         }
-        volume = {"name": "prompt", "configMap": {"name": self.config_map, "optional": True}}
+        volumes = []
+        if not self.watches:
+            container["volumeMounts"] = [{"name": "prompt", "mountPath": MOUNT, "readOnly": True}]
+            volumes = [{"name": "prompt", "configMap": {"name": self.config_map, "optional": True}}]
         pod = {
             "metadata": {"labels": {"app": self.app}, "annotations": {"prometheus.io/scrape": "true"}},
-            "spec": {"terminationGracePeriodSeconds": 3, "containers": [container], "volumes": [volume]},
+            "spec": {"terminationGracePeriodSeconds": 3, "containers": [container], "volumes": volumes},
         }
         return [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},

@@ -86,6 +86,11 @@ class Operator:
         if self._wanted and not self._running().running():
             raise ProcessError(f"the operator ended by itself (exit code {self._running().exit_code()})")
 
+    def mend(self) -> None:
+        """Start it, unless it runs."""
+        if self.process is None or not self.process.running():
+            self.start()
+
     def restart(self) -> None:
         self.stop()
         self.start()

@@ -1,7 +1,8 @@
 """`make bench-propagation`: how long a change takes from the ConfigMap's write to the pods, on a real node, per mode.
 
 For each mode several changes are made at random moments. `file`: until a container sees the new file in its mount (no
-such thing with Watch); `acknowledged`: until the last pod has loaded it, by its own word in its metric.
+such thing with Watch); `acknowledged`: until the last pod has loaded it, by its own word in its metric. `rollback`:
+from the decision of a rollback to the file in each container. Modes that are not measured keep their results.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from e2e.application import Application, Rollout
 from e2e.objects import KubeObject
-from e2e.realnode.arrivals import file_lags
+from e2e.realnode.arrivals import file_lags, rollback_lags
 from e2e.realnode.stack import RealStack
 from e2e.recorder import ROLLOUTS
 from e2e.stack import Options
@@ -29,12 +30,14 @@ MODES = ("Nudge", "Watch", "Mount")
 REPLICAS = 3
 WITHIN_S = 200.0
 _MAX_PAUSE_S = 4.0
+_HALF = 5_000  # of 10,000
 
 
 @dataclass(frozen=True)
 class Lags:
     """Seconds after the write: one value for each change and pod, and one for each change."""
 
+    rollback: Sequence[float]
     file: Sequence[float]
     acknowledged: Sequence[float]
 
@@ -54,8 +57,13 @@ def measure(stack: RealStack, mode: str, changes: int, seed: int) -> Lags:
             acknowledged.append((loaded - written).total_seconds())
         time.sleep(draw.uniform(0.5, _MAX_PAUSE_S))
     file = [] if mode == "Watch" else file_lags(stack, application)
+    rollback: Sequence[float] = []
+    if mode == "Nudge":  # with Mount each would take minutes
+        for number in range(changes):
+            _roll_back(stack, application, number)
+        rollback = rollback_lags(stack, application)
     stack.kubectl("delete", "namespace", application.namespace, "--wait=false")
-    return Lags(file, acknowledged)
+    return Lags(rollback, file, acknowledged)
 
 
 def _change(stack: RealStack, application: Application, mode: str, number: int) -> Status:
@@ -76,6 +84,25 @@ def _change(stack: RealStack, application: Application, mode: str, number: int) 
     return status()
 
 
+def _roll_back(stack: RealStack, application: Application, number: int) -> None:
+    prompt = f"You are a support agent. Candidate {number}."
+    steps = ({"weight": 50, "duration": "1h"},)
+    stack.apply_rollout(Rollout(application, prompt, steps, {}, {"mode": "Nudge"}).manifest())
+
+    def status() -> Status:
+        latest = stack.recorder.latest(ROLLOUTS, application.namespace, application.rollout)
+        return Status(latest or KubeObject({}))
+
+    def wait(what: str, came_true: Callable[[Status], bool]) -> None:
+        stack.recorder.wait(lambda: came_true(status()), what, WITHIN_S, stack.check)
+
+    wait("the candidate's weight", lambda s: s.current and s.weight == _HALF)
+    command = f"promptrollout.dev/command=abort:bench-{number}"
+    where = ("-n", application.namespace)
+    stack.kubectl("annotate", f"promptrollout/{application.rollout}", command, "--overwrite", *where)
+    wait("all pods to be back", lambda s: s.phase == "Degraded" and bool(s.rollback.text("acknowledgedAt")))
+
+
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Median, 90th percentile (nearest rank), worst, in seconds, and how many."""
     if not values:
@@ -89,30 +116,39 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def _kept(output: Path | None) -> dict[str, dict[str, dict[str, float]]]:
+    """What an earlier run has found."""
+    if output is None or not output.exists():
+        return {}
+    kept: dict[str, dict[str, dict[str, float]]] = json.loads(output.read_text())["modes"]
+    return kept
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", type=int, default=20, help="with Nudge and Watch")
     parser.add_argument("--mount-changes", type=int, default=4, help="with Mount: up to 90 s each")
+    parser.add_argument("--modes", default=",".join(MODES), help="which of them, with commas between")
     parser.add_argument("--output", type=Path, help="write the JSON here, too")
     arguments = parser.parse_args()
     # An end from outside must leave no pods behind: it unwinds the stack as any other error does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = Options(application=Application(namespace="first", replicas=1), traffic=None)
-    results = {}
+    results = _kept(arguments.output)
     with RealStack(options, say=lambda line: print(line, file=sys.stderr)) as stack:
-        for seed, mode in enumerate(MODES):
+        for seed, mode in enumerate(arguments.modes.split(",")):
             changes = arguments.mount_changes if mode == "Mount" else arguments.changes
             lags = measure(stack, mode, changes, seed)
-            results[mode] = {"file": summary(lags.file), "acknowledged": summary(lags.acknowledged)}
+            results[mode] = {name: summary(values) for name, values in asdict(lags).items() if values}
             print(f"{mode}: {results[mode]}", file=sys.stderr)
-    document = json.dumps({"node": "kubelet, containerd, runc", "pods": REPLICAS, "modes": results}, indent=1)
+    found = {mode: results[mode] for mode in MODES if mode in results}
+    document = json.dumps({"node": "kubelet, containerd, runc", "pods": REPLICAS, "modes": found}, indent=1)
     if arguments.output is not None:
         arguments.output.write_text(document + "\n")
     print(document)
-    medians = " ".join(f"{m.lower()}_s={results[m]['acknowledged']['median_s']}" for m in MODES)
-    print(
-        f"propagation: file_nudge_s={results['Nudge']['file']['median_s']} acknowledged {medians}", flush=True
-    )
+    medians = " ".join(f"{mode.lower()}_s={lags['acknowledged']['median_s']}" for mode, lags in found.items())
+    nudged = found.get("Nudge", {}).get("rollback", {}).get("median_s")
+    print(f"propagation: decision_to_file_nudge_s={nudged} acknowledged {medians}", flush=True)
     return 0
 
 

@@ -121,7 +121,13 @@ class Stack:
 
     def deploy(self, application: Application) -> None:
         """Apply an application's Deployment."""
-        self.kubectl.apply(application.manifests(self.model_url))
+        namespace, deployment = application.manifests(self.model_url)
+        self.kubectl.apply([namespace])
+        self.run([deployment])
+
+    def run(self, workloads: Sequence[Json]) -> None:
+        """Apply Deployments, Jobs and the like, as this stack's node can run them."""
+        self.kubectl.apply(workloads)
 
     def wait_for_pods(self, application: Application) -> None:
         """Until the Deployment has all its pods ready, as `kubectl rollout status` sees it."""
@@ -161,9 +167,8 @@ class Stack:
         """Run again what a scenario stopped and, having failed, did not start."""
         if not self.prometheus.process.running():
             self.start_prometheus()
-        operator = self.operator
-        if operator is not None and (operator.process is None or not operator.process.running()):
-            operator.start()
+        if self.operator is not None:
+            self.operator.mend()
 
     def detach(self) -> None:
         """Leave all running after this process; SIGTERM to `supervisor.warden_pid` ends it."""

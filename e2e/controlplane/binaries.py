@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.controlplane.build import BuildError, Say, build
-from e2e.controlplane.programs import NODE_PROGRAMS, PROGRAMS, Program
+from e2e.controlplane.programs import NODE_PROGRAMS, PROGRAMS, TEST_PROGRAMS, Program
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find(names: Iterable[str] | None = None, say: Say = print) -> Binaries:
         BuildError: one could not be built.
     """
     chosen = {program.name for program in PROGRAMS} if names is None else set(names)
-    wanted = [program for program in (*PROGRAMS, *NODE_PROGRAMS) if program.name in chosen]
+    wanted = [program for program in (*PROGRAMS, *NODE_PROGRAMS, *TEST_PROGRAMS) if program.name in chosen]
     missing = [program for program in wanted if locate(program) is None]
     if missing:
         build(missing, cache_folder(), say)
@@ -65,7 +65,7 @@ def main(names: Sequence[str]) -> int:
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    for program in (*PROGRAMS, *NODE_PROGRAMS):
+    for program in (*PROGRAMS, *NODE_PROGRAMS, *TEST_PROGRAMS):
         if program.name in found.paths:
             print(f"{program.name:24} {program.version:10} {found[program.name]}")
     return 0

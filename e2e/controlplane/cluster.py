@@ -44,23 +44,36 @@ CONTROLLERS = (
 
 @dataclass(frozen=True)
 class Profile:
-    """What kind of node the cluster is for: its name, the controllers to run, and whether pods get tokens."""
+    """What kind of node the cluster is for: its name, the controllers to run, and whether pods get tokens.
+
+    `audit`: the API server logs what service accounts ask.
+    """
 
     node: str
     controllers: Sequence[str]
     tokens: bool
+    audit: bool = False
 
+
+#: Who asked for what, and whether it was allowed; the bodies are not kept.
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}
 
 #: Pods that are processes of the node agent need no tokens; for a real kubelet all is as in any cluster.
 PROCESSES = Profile(NODE, CONTROLLERS, tokens=False)
-REAL = Profile("127.0.0.1", ("*",), tokens=True)
+REAL = Profile("127.0.0.1", ("*",), tokens=True, audit=True)
 
 
 @dataclass(frozen=True)
 class ControlPlane:
     """A running API server. `kubectl` is an administrator's; `node_kubeconfig` is the kubelet's.
 
-    The processes, and the scheduler's kubeconfig, are None when the cluster is somebody else's.
+    The processes, and the scheduler's kubeconfig, are None when the cluster is somebody else's; the audit log where
+    there is none.
     """
 
     server: str
@@ -72,6 +85,7 @@ class ControlPlane:
     etcd: Process | None = None
     api_server: Process | None = None
     controller_manager: Process | None = None
+    audit_log: Path | None = None
 
     @property
     def kubeconfig(self) -> Path:
@@ -154,7 +168,19 @@ class _Starter:
             etcd=etcd,
             api_server=api_server,
             controller_manager=self._start_controller_manager(),
+            audit_log=self._audit_log if self._profile.audit else None,
         )
+
+    @property
+    def _audit_log(self) -> Path:
+        return self._folder / "audit.jsonl"
+
+    def _audit(self) -> list[str]:
+        if not self._profile.audit:
+            return []
+        policy = self._folder / "audit-policy.json"
+        policy.write_text(json.dumps(_AUDIT_POLICY))
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self._audit_log}"]
 
     @property
     def _server(self) -> str:
@@ -194,6 +220,7 @@ class _Starter:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             *([] if self._profile.tokens else ["--disable-admission-plugins=ServiceAccount"]),
+            *self._audit(),
             "--service-cluster-ip-range=10.0.0.0/24",
             "--profiling=false",
         )

@@ -45,7 +45,8 @@ class Program:
         """Changes with whatever can change the binary: its module's pins, flags, operating system, architecture."""
         digest = hashlib.sha256(f"{sys.platform} {platform.machine()}".encode())
         digest.update("\0".join(self.build_arguments(Path(self.name))).encode())
-        for file in ("go.mod", "go.sum"):
+        own = ["main.go"] if self.package == "." else []
+        for file in ("go.mod", "go.sum", *own):
             digest.update((self.folder / file).read_bytes())
         return digest.hexdigest()[:12]
 
@@ -117,6 +118,11 @@ NODE_PROGRAMS: tuple[Program, ...] = (
         _KUBERNETES,
     ),
     Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes", 80, _KUBERNETES),
+)
+
+#: What single tests need; only built when asked for by name.
+TEST_PROGRAMS: tuple[Program, ...] = (
+    Program("flagd-evaluator", "flagd", ".", "github.com/open-feature/flagd/core", 45),
 )
 
 

@@ -24,11 +24,30 @@ def arrivals(stack: RealStack, application: Application) -> Mapping[str, Mapping
 def file_lags(stack: RealStack, application: Application) -> list[float]:
     """Seconds from each write of the ConfigMap, as the operator recorded it, to each container; the first left out."""
     written: dict[int, float] = {}
-    for change in stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout):
-        status = Status(change.object)
+    for status in _statuses(stack, application):
         at = moment(status.raw.text("status.delivered.writtenAt"))
         if at is not None:
             written[status.sequence] = at.timestamp()
     del written[min(written)]
-    pods = arrivals(stack, application).values()
-    return [at - written[sequence] for pod in pods for sequence, at in pod.items() if sequence in written]
+    return _lags(written, arrivals(stack, application))
+
+
+def rollback_lags(stack: RealStack, application: Application) -> list[float]:
+    """Seconds from the decision of each rollback to the file of stable alone in each container."""
+    decided: dict[int, float] = {}
+    for status in _statuses(stack, application):
+        at = moment(status.rollback.text("decidedAt"))
+        if at is not None and status.rollback.text("acknowledgedAt"):
+            decided.setdefault(status.sequence, at.timestamp())
+    return _lags(decided, arrivals(stack, application))
+
+
+def _statuses(stack: RealStack, application: Application) -> list[Status]:
+    changes = stack.recorder.changes(ROLLOUTS, application.namespace, application.rollout)
+    return [Status(change.object) for change in changes]
+
+
+def _lags(since: Mapping[int, float], pods: Mapping[str, Mapping[int, float]]) -> list[float]:
+    return [
+        at - since[sequence] for pod in pods.values() for sequence, at in pod.items() if sequence in since
+    ]

@@ -75,12 +75,17 @@ class RealNode:
         wait_until(self._answers, "containerd to answer", 30.0, alive=containerd)
         self._import(archive)
         for image in wanted:
-            images.write_python(image, archive)
-            self._import(archive)
+            self.load(image)
         self._start_scheduler()
         kubelet = self._start_kubelet()
         wait_until(self._ready, "the node to be Ready", READY_WITHIN_S, alive=kubelet, pause=0.3)
         return kubelet
+
+    def load(self, image: Image) -> None:
+        """Make the image and keep it in containerd."""
+        archive = self.folder / "image.tar"
+        images.write_python(image, archive)
+        self._import(archive)
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": machine.search_path()}

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from e2e import operator_process
-from e2e.application import MOUNT, Application
+from e2e.application import Application
 from e2e.controlplane import binaries, cluster
 from e2e.controlplane.kubectl import CommandError, Kubectl
 from e2e.controlplane.programs import NODE_PROGRAMS, PROGRAMS
@@ -20,6 +21,7 @@ from e2e.processes.supervisor import REPOSITORY, Process, ProcessError, free_por
 from e2e.realnode import machine
 from e2e.realnode.images import Image
 from e2e.realnode.node import RealNode
+from e2e.realnode.placing import PORT, placed, with_watching
 from e2e.stack import PODS_READY_WITHIN_S, Stack
 from e2e.workload.directory import Directory, Endpoint
 
@@ -35,7 +37,6 @@ SERVING = Image(
     {"promptrollout_sdk": REPOSITORY / "sdk" / "python" / "promptrollout_sdk", "e2e": REPOSITORY / "e2e"},
 )
 _REFRESH_S = 0.5
-PORT = "promptrollout.dev/port"
 
 
 class RealStack(Stack):
@@ -55,10 +56,12 @@ class RealStack(Stack):
         return cluster.REAL
 
     def _start_node(self, programs: binaries.Binaries) -> Process:
-        node = RealNode(self.supervisor, programs, self.cluster, self._folder)
-        kubelet = node.start([OPERATOR, SERVING])
+        self._node = RealNode(self.supervisor, programs, self.cluster, self._folder)
+        kubelet = self._node.start([OPERATOR, SERVING])
+        self._binaries = programs
         self._lap("the node is Ready")
         self._directory = Directory(self.prometheus.targets, self.endpoints)
+        self._one_writer = threading.Lock()
         self._ends = threading.Event()
         watcher = threading.Thread(target=self._follow_pods, name="pod directory", daemon=True)
         watcher.start()
@@ -66,11 +69,25 @@ class RealStack(Stack):
         return kubelet
 
     def deploy(self, application: Application) -> None:
-        """As many Deployments of one pod as it has replicas, since each needs its own port of the node."""
-        self.kubectl.apply(list(_manifests(application, self.model_url, self._api_server())))
+        """Apply it; where it mounts its prompt, a container beside it says when the file changed."""
+        namespace, deployment = application.manifests(self.model_url)
+        if application.watches:
+            self.kubectl.apply([namespace, *_right_to_watch(application)])
+            self.run([deployment])
+        else:
+            self.kubectl.apply([namespace])
+            self.run([with_watching(deployment, SERVING.name)])
+
+    def run(self, workloads: Sequence[Json]) -> None:
+        """Apply workloads, on the node's own network."""
+        self.kubectl.apply([one for given in workloads for one in placed(given, self._api_server())])
+
+    def keep_image(self, image: Image) -> None:
+        """Have the node keep another image."""
+        self._node.load(image)
 
     def wait_for_pods(self, application: Application) -> None:
-        """Until all Deployments are complete."""
+        """Until all Deployments are complete, and the directory of pods says so."""
         selector = ["-n", application.namespace, "-l", f"app={application.app}"]
         self.kubectl(
             "wait",
@@ -80,6 +97,7 @@ class RealStack(Stack):
             f"--timeout={PODS_READY_WITHIN_S:g}s",
             timeout=PODS_READY_WITHIN_S + 10,
         )
+        self._refresh()
 
     def _install_operator(self, programs: binaries.Binaries) -> Operator:
         repository, _, tag = OPERATOR.name.partition(":")
@@ -96,10 +114,16 @@ class RealStack(Stack):
             "analysis.settle": "300ms",
             **self.options.chart_values,
         }
-        chart = operator_process.render(self.supervisor, programs, values)
+        self.chart = chart = operator_process.render(self.supervisor, programs, values)
         deployment = _on_the_hosts_network(chart.deployment, self._api_server())
         operator_process.apply(self.kubectl, [*chart.installable(), deployment])
         return PodOperator(self.kubectl, f"http://127.0.0.1:{metrics_port}/metrics")
+
+    def reinstall(self, **values: str) -> None:
+        """`helm upgrade` with these values of the chart beside those of the options."""
+        self.options = replace(self.options, chart_values=values)
+        self.operator = self._install_operator(self._binaries)
+        self.operator.start()
 
     def _api_server(self) -> list[Json]:
         """There are no Service addresses on this node, so pods are told where the API server is."""
@@ -118,7 +142,8 @@ class RealStack(Stack):
         for pod in self.kubectl.get("pods", "-A", "-l", PORT).items("items"):
             if pod.text("status.phase") == "Running" and not pod.text("metadata.deletionTimestamp"):
                 here[pod.namespace, pod.name] = _endpoint(pod)
-        self._directory.keep(here.values())
+        with self._one_writer:
+            self._directory.keep(here.values())
 
     def _delete_pods(self) -> None:
         """While the kubelet is there to take their mounts away; the rest is done by machine.clear."""
@@ -150,6 +175,10 @@ class PodOperator(Operator):
     def kill(self) -> None:
         """Its pod is gone at once; the Deployment makes another."""
         self._kubectl("delete", "pod", *self._pods, "--grace-period=0", "--force")
+
+    def mend(self) -> None:
+        """One replica, if there is none."""
+        self.start()
 
     def check(self) -> None:
         """Raises ProcessError when its container has been started again."""
@@ -189,40 +218,6 @@ def _on_the_hosts_network(deployment: KubeObject, api_server: Sequence[Json]) ->
     return KubeObject({**deployment.raw, "spec": whole})
 
 
-def _manifests(application: Application, model_url: str, api_server: Sequence[Json]) -> Iterator[Json]:
-    namespace, deployment = (KubeObject(one) for one in application.manifests(model_url))
-    yield namespace.raw
-    if application.watches:
-        yield from _right_to_watch(application)
-    for number in range(application.replicas):
-        port = free_port()
-        name = f"{application.app}-{number}"
-        labels = {"app": application.app, "instance": name}
-        spec = dict(deployment.mapping("spec.template.spec"))
-        [container] = deployment.items("spec.template.spec.containers")
-        probe = {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": port}, "periodSeconds": 1}
-        environment = [*container.raw["env"], *api_server, {"name": "PORT", "value": str(port)}]
-        own = {"imagePullPolicy": "Never", "ports": [], "env": environment, "readinessProbe": probe}
-        watching = {
-            "name": "watching",
-            "image": SERVING.name,
-            "imagePullPolicy": "Never",
-            "command": ["python", "-m", "e2e.realnode.watching", f"{MOUNT}/rollout.json"],
-            "volumeMounts": container.raw["volumeMounts"],
-        }
-        spec |= {"hostNetwork": True, "containers": [{**container.raw, **own}, watching]}
-        yield {
-            **deployment.raw,
-            "metadata": {"name": name, "namespace": application.namespace, "labels": labels},
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": {"instance": name}},
-                "template": {"metadata": {"labels": {**labels, PORT: str(port)}}, "spec": spec},
-            },
-        }
-
-
 def _right_to_watch(application: Application) -> Iterator[Json]:
     """What the SDK's documentation asks for: `get` and `watch` on that one ConfigMap."""
     names = [application.config_map]
@@ -245,6 +240,6 @@ def _endpoint(pod: KubeObject) -> Endpoint:
         pod=pod.name,
         address=f"127.0.0.1:{pod.texts('metadata.labels')[PORT]}",
         ready=conditions.get("Ready") == "True",
-        scraped=True,
+        scraped=pod.texts("metadata.annotations").get("prometheus.io/scrape") == "true",
         labels=pod.texts("metadata.labels"),
     )

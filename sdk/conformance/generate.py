@@ -21,7 +21,13 @@ from promptrollout.delivery import (
     cluster_of,
     render,
 )
-from promptrollout.revision import TemplateError, render_template, seal, template_variables
+from promptrollout.revision import (
+    TemplateError,
+    check_variables,
+    render_template,
+    seal,
+    template_variables,
+)
 
 HERE = Path(__file__).parent
 
@@ -159,6 +165,21 @@ BROKEN = [
     ("jinja2", "{% if x %}"),
     ("ejs", "<%= x %>"),
 ]
+#: A prompt of several parts, one of them, and what of the declared variables it looks up.
+PARTS = {
+    "variables": ["passages", "question", "style", "text"],
+    "parts": {
+        "search": {"text": "Search words for: {{question}}"},
+        "answer": {
+            "messages": [
+                {"role": "system", "content": "Write {{#style}}in {{style.tone}}{{/style}}."},
+                {"role": "user", "content": [{"type": "text", "text": "{{#passages}}{{text}}{{/passages}}"}]},
+            ]
+        },
+        "title": {"text": "None {at} all"},
+    },
+}
+WANTED = {"search": ["question"], "answer": ["passages", "style", "text"], "title": []}
 SCORES = (0.0, 0.05, 0.13, 0.5, 0.63, 0.75, 0.999, 1.0)
 
 
@@ -203,7 +224,33 @@ def templates() -> object:
             for f, t, v in TEMPLATES
         ],
         "broken": [{"format": f, "template": t} for f, t in BROKEN],
+        "parts": [
+            {"format": f, "document": {**document, "templateFormat": f}, "wanted": WANTED}
+            for f, document in parts_of()
+        ],
     }
+
+
+def parts_of() -> list[tuple[str, dict[str, object]]]:
+    """The parts in each format, as the operator accepts them."""
+    plain = {
+        "search": "For: {question}",
+        "answer": "In {style}: {passages} {text}",
+        "title": "None {{at}} all",
+    }
+    jinja = {
+        "search": "For: {{ question }}",
+        "answer": "{% if style %}{{ style.tone }}{% endif %}{% for one in passages %}{{ one }}{% endfor %}{{ text }}",
+        "title": "None at all",
+    }
+    found: list[tuple[str, dict[str, object]]] = [("mustache", PARTS)]
+    for template_format, texts_by_part in (("fstring", plain), ("jinja2", jinja)):
+        parts = {name: {"text": text} for name, text in texts_by_part.items()}
+        found.append((template_format, {**PARTS, "parts": parts}))
+    for template_format, document in found:
+        if problems := check_variables({**document, "templateFormat": template_format}):
+            raise SystemExit(f"the operator would refuse it: {problems}")
+    return found
 
 
 def scores() -> object:

@@ -48,11 +48,18 @@ def test_each_bucket_has_exactly_one_owner_and_shares_are_exact(weights):
     assert [e - s for s, e in spans] == [a.weight for a in arms]
 
 
-def test_shares_of_100_000_units_are_within_binomial_bounds():
-    units, weight = 100_000, 500
-    hits = sum(bucket_of("a-salt", f"unit-{i}") < weight for i in range(units))
-    spread = math.sqrt(units * 0.05 * 0.95)
-    assert abs(hits - units * 0.05) < 4 * spread
+def test_of_a_million_units_each_arm_gets_its_share_and_a_ramp_only_moves_units_to_the_candidate():
+    units, ramp = 1_000_000, (100, 500, 2_500, 5_000)
+    hits = [0] * len(ramp)
+    for i in range(units):
+        bucket = bucket_of("a-salt", f"unit-{i}")
+        inside = [bucket < weight for weight in ramp]
+        assert inside == sorted(inside)
+        for k, hit in enumerate(inside):
+            hits[k] += hit
+    for count, weight in zip(hits, ramp, strict=True):
+        share = weight / WHOLE
+        assert abs(count - units * share) < 4 * math.sqrt(units * share * (1 - share))
 
 
 def test_another_salt_chooses_other_units_first():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from promptrollout.delivery import PayloadError, bucket_of, cluster_of, parse
+from promptrollout.delivery import ArmWeight, PayloadError, arm_of, bucket_of, cluster_of, parse
 from promptrollout.revision import TemplateError, render_template, seal, template_variables
 
 VECTORS = Path(__file__).parents[2] / "sdk" / "conformance"
@@ -32,6 +32,14 @@ def test_buckets_and_clusters_by_exact_integer_arithmetic():
     for case in vectors("assignment.json")["clusters"]:
         first = int(hashlib.sha256(("cluster\x1f" + case["unit"]).encode()).hexdigest()[:2], 16)
         assert case["cluster"] == first % 16 == cluster_of(case["unit"])
+
+
+def test_arms_own_consecutive_ranges():
+    case = vectors("assignment.json")["arms"]
+    arms = [ArmWeight(one["name"], "0" * 10, one["weight"]) for one in case["weights"]]
+    assert [arm_of(arms, one["bucket"]).name for one in case["owners"]] == [
+        one["arm"] for one in case["owners"]
+    ]
 
 
 # By coreutils: printf %s '{"parts":{"default":{"text":"Hello"}},"templateFormat":"mustache"}' | sha256sum

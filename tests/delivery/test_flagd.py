@@ -1,8 +1,11 @@
-"""`flagd.json` by the real OpenFeature provider for Python: the same arm for the same unit as the SDK and the operator.
+"""`flagd.json` by the real OpenFeature provider for Python and by the flagd server's own engine.
 
+The same arm for the same unit as the SDK and the operator.
 The provider for Node is tried by sdk/typescript/tests/flagd.test.ts on the same kind of file.
 """
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 
+from e2e.controlplane.binaries import find
 from promptrollout.delivery import ArmWeight, Payload, arm_of, bucket_of, render
 from promptrollout.revision import seal
 
@@ -65,3 +69,24 @@ def test_flagd_json_is_there_when_asked_for_only():
     assert "flagd.json" not in render(PAYLOAD, DOCUMENTS)
     one = replace(PAYLOAD, arms=(ArmWeight("stable", REVISIONS[2].short, 10_000),))
     assert "flagd.json" in render(one, DOCUMENTS, flagd=True)
+
+
+@pytest.mark.realcluster
+@pytest.mark.timeout(600)  # the first time it is built
+def test_the_engine_of_the_flagd_server_gives_each_unit_the_same_arm(tmp_path):
+    program = find(["flagd-evaluator"])["flagd-evaluator"]
+    file = tmp_path / "flagd.json"
+    file.write_text(render(PAYLOAD, DOCUMENTS, flagd=True)["flagd.json"])
+    units = [f"user-{i}" for i in range(2000)]
+    buckets = [0, 499, 500, 2499, 2500, 9999, *(bucket_of(PAYLOAD.salt, unit) for unit in units)]
+    contexts = [*({"bucket": bucket} for bucket in buckets), {"targetingKey": "user-1"}]
+    asked = "".join(f"{json.dumps(one)}\n" for one in contexts)
+    command = [program, file, FLAG]
+    said = subprocess.run(  # noqa: S603 - our own program
+        command, input=asked, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    found = [json.loads(line) for line in said.splitlines()]
+    owners = [*(arm_of(PAYLOAD.arms, bucket) for bucket in buckets), PAYLOAD.arms[-1]]
+    assert [(one["variant"], one["value"], one["error"]) for one in found] == [
+        (owner.name, owner.revision, "") for owner in owners
+    ]

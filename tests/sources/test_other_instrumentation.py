@@ -42,7 +42,8 @@ TRUTH = {
         for spelling in ("otel", "otel-bare", "otel-dots")
         for name, truth in OTEL.items()
     },
-    "litellm/latency": (90, 1.5, 90),
+    "litellm/errors": EventCounts(100, 10),
+    "litellm/latency": (90, 2.0, 90),
     "litellm/ttft": (90, 0.5, 90),
     "litellm/tokens": SumCounts(90, 10_800),
     "litellm/cost": SumCounts(90, 22.5),
@@ -146,7 +147,7 @@ async def test_each_preset_reads_the_projects_own_metrics(
         for key in (KEY, "shop/bare")
     ]
     found = await source.sample(subjects, start, end)
-    assert not any(sample.problems for sample in found.values())
+    assert not [sample.problems for sample in found.values() if sample.problems]
     for name, truth in TRUTH.items():
         (window,) = found[keys[name]].windows
         pair = window.metrics[name]
@@ -170,3 +171,14 @@ async def test_another_rollout_of_the_same_prompt_is_not_counted(
         [Subject("staging/answers", CANDIDATE, STABLE, 3, 3000, (query,))], start, end
     )
     assert "errors" in found["staging/answers"].problems
+
+
+async def test_of_a_candidate_that_litellm_counts_failures_of_only_all_are_failures(
+    scraped: tuple[real.Prometheus, float, float], source: PrometheusSource
+) -> None:
+    _, start, end = scraped
+    query = MetricQuery("errors", preset="litellm/errors")
+    found = await source.sample([Subject("shop/failing", CANDIDATE, STABLE, 3, 3000, (query,))], start, end)
+    (window,) = found["shop/failing"].windows
+    pair = window.metrics["errors"]
+    assert (pair.candidate, pair.stable) == (EventCounts(40, 40), EventCounts(60, 0))

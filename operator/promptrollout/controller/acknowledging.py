@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -173,9 +173,13 @@ class Acknowledgements:
         ]
         await self._touch(awaited, missing)
 
-    async def _touch(self, awaited: Awaited, pods: Iterable[PodView]) -> None:
+    async def _touch(self, awaited: Awaited, pods: Collection[PodView]) -> None:
         awaited.nudged_at = self._clock()
-        report = await self._cluster.nudge(pods, f"{awaited.payload.sequence}.{awaited.nudges}")
+        carried = {pod.nudge for pod in pods}
+        # A value that a pod carries already changes nothing: of a repaired payload, or of an operator before this one.
+        while (value := f"{awaited.payload.sequence}.{awaited.nudges}") in carried:
+            awaited.nudges += 1
+        report = await self._cluster.nudge(pods, value)
         awaited.nudges += 1
         for pod, error in (report.failed or {}).items():
             log.warning("%s: pod %s cannot be nudged, kubelet's own pace holds: %s", awaited.key, pod, error)

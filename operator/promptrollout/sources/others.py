@@ -37,10 +37,9 @@ class Instrumentation:
         return Family(metric, rollout=self.rollout, revision=self.revision, step=self.step)
 
     def events(self, *parts: tuple[str, Feeds]) -> Preset:
-        """Bad of total; each part is a metric and the cells its series feed."""
-        return Preset(
-            MetricKind.Events, tuple(Part(self.family(m), feeds) for m, feeds in parts), build_events
-        )
+        """Bad of total; each part is a metric and the cells its series feed. Any of them shows that an arm counts."""
+        made = tuple(Part(self.family(metric), feeds) for metric, feeds in parts)
+        return Preset(MetricKind.Events, made, build_events, instead=tuple(range(1, len(made))))
 
     def histogram(self, metric: str, edges: tuple[float, ...]) -> Preset:
         """Times in seconds; `metric` without `_bucket`."""
@@ -68,6 +67,11 @@ def _bad_if(label: str, *values: str) -> Feeds:
 
 #: The conventions' advice (semantic-conventions-genai, gen-ai-metrics.md, "gen_ai.client.operation.duration").
 OTEL_SECONDS = tuple(round(0.01 * 2**k, 2) for k in range(14))
+
+
+def _failures(_labels: Labels) -> tuple[Cell, ...]:
+    """Counted nowhere else."""
+    return ("total", "bad")
 
 
 def _otel(
@@ -102,12 +106,8 @@ def _dots(name: str, unit: str) -> str:  # noqa: ARG001 - the shape of the other
 
 _DOTTED = Instrumentation("prompt.rollout", "prompt.revision", "prompt.step")
 
-# litellm/types/integrations/prometheus.py, LATENCY_BUCKETS
-LITELLM_SECONDS = (
-    *(0.005, 0.00625, 0.0125, 0.025, 0.05, 0.1),
-    *(k / 2 for k in range(1, 21)),
-    *(15.0, 20.0, 25.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0),
-)
+# litellm/types/integrations/prometheus.py, LATENCY_BUCKETS: those that both 1.110 and versions before it have
+LITELLM_SECONDS = (0.005, 0.025, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _LITELLM = Instrumentation("metadata_prompt_rollout", "metadata_prompt_revision", "metadata_prompt_step")
 _LITELLM_REQUESTS = "litellm_request_total_latency_metric_count"
 
@@ -127,6 +127,10 @@ OTHERS: Mapping[str, Preset] = {
     **_otel("otel", _underscores, Instrumentation(), "error_type"),
     **_otel("otel-bare", _bare, Instrumentation(), "error_type"),
     **_otel("otel-dots", _dots, _DOTTED, "error.type"),
+    # An answer is counted by its latency, a failure by a counter of its own, which has the custom labels.
+    "litellm/errors": _LITELLM.events(
+        (_LITELLM_REQUESTS, fixed("total")), ("litellm_llm_api_failed_requests_metric_total", _failures)
+    ),
     "litellm/latency": _LITELLM.histogram("litellm_request_total_latency_metric", LITELLM_SECONDS),
     "litellm/ttft": _LITELLM.histogram("litellm_llm_api_time_to_first_token_metric", LITELLM_SECONDS),
     "litellm/tokens": _LITELLM.sums(_LITELLM_REQUESTS, ("litellm_total_tokens_metric_total",), "tokens"),

@@ -62,11 +62,11 @@ class Build(Protocol):
 class Preset:
     """One known metric. `edges` are a histogram's usual finite bucket edges, `unit` is for reports.
 
-    Without a series of the first part the metric has no data; a missing other part counts as zero, but those in
-    `anywhere` (positions) must have a series in one arm at least. `units` are the first-event-per-unit counts;
-    `clusters` and `unit_clusters` the sums by cluster of requests and of those. `wants` says what a metric must name
-    besides: a "score" or an "event". `margin` is the usual one where the kind's does not fit, with
-    `higher_is_better` an event is a good one. `one_armed` counts have no stable side. `weight` is its
+    Without a series of the first part, or of one in `instead` (positions), the metric has no data; a missing other part
+    counts as zero, but those in `anywhere` must have a series in one arm at least. `units` are the
+    first-event-per-unit counts; `clusters` and `unit_clusters` the sums by cluster of requests and of those. `wants`
+    says what a metric must name besides: a "score" or an "event". `margin` is the usual one where the kind's does not
+    fit, with `higher_is_better` an event is a good one. `one_armed` counts have no stable side. `weight` is its
     share among the guards.
     """
 
@@ -76,6 +76,7 @@ class Preset:
     edges: tuple[float, ...] = ()
     unit: str = ""
     anywhere: tuple[int, ...] = ()
+    instead: tuple[int, ...] = ()
     units: tuple[Part, ...] = ()
     clusters: ClusterFamilies | None = None
     unit_clusters: ClusterFamilies | None = None

@@ -83,10 +83,15 @@ def _encode(value: object) -> object:
         kept = {f.name: getattr(value, f.name) for f in fields(value) if not _is_default(f, value)}
         return {"@": type(value).__name__, **{name: _encode(v) for name, v in kept.items()}}
     if isinstance(value, Mapping):
-        return {str(name): _encode(v) for name, v in value.items()}
+        return {_shielded(str(name)): _encode(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_encode(v) for v in value]
     return value
+
+
+def _shielded(name: str) -> str:
+    """A key that begins like our mark for a type gets another "@" before it."""
+    return f"@{name}" if name.startswith("@") else name
 
 
 def _is_default(f: object, owner: object) -> bool:
@@ -102,7 +107,7 @@ def _decode(value: object) -> object:
         return tuple(_decode(v) for v in value)
     if not isinstance(value, dict):
         return value
-    members = {str(name): _decode(v) for name, v in value.items() if name != "@"}
+    members = {str(name).removeprefix("@"): _decode(v) for name, v in value.items() if name != "@"}
     if "@" not in value:
         return members
     kind = _TYPES.get(str(value["@"]))

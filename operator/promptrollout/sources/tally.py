@@ -1,7 +1,7 @@
 """From strands of series to the windows that the analysis takes. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from promptrollout.analysis.counts import (
@@ -220,14 +220,18 @@ def _problem(reading: Reading, query: MetricQuery, preset: Preset, strands: Stra
             return strand
     for place in (0, *preset.anywhere):
         want = found[place][1]
-        strand = strands[want]
-        present = strand.present if isinstance(strand, Strand) else frozenset()
+        told = (place, *preset.instead) if place == 0 else (place,)
+        present = {arm for one in told for arm in _present(strands[found[one][1]])}
         missing = [arm for arm in _ARMS if arm not in present and not (preset.one_armed and arm == STABLE)]
         if len(missing) == len(_ARMS):
             return NoData(want.selector(), "both")
         if missing and place == 0:
             return NoData(want.selector(missing[0]), missing[0])
     return None
+
+
+def _present(strand: Strand | SourceError) -> Collection[str]:
+    return strand.present if isinstance(strand, Strand) else ()
 
 
 def _requests(reading: Reading, strands: Strands, windows: int) -> list[ArmRequests] | None:

@@ -218,6 +218,16 @@ class Assignment:
             clusters.requests[cluster].inc()
             for event in events:
                 clusters.events[event][cluster].inc()
+        if events or seen:
+            self._count_exposures(events, seen)
+        else:
+            self.rollout.exposing.add(series, clusters, cluster)
+        if events and self.unit_given:
+            series.affect(self.unit, events)
+
+    def _count_exposures(self, events: tuple[str, ...], seen: frozenset[str]) -> None:
+        """Of events that the unit has not had before this request."""
+        series, clusters, cluster = self.served.series, self.served.clusters, self.cluster
         for event, exposure in series.unit_exposure:
             if event in seen:
                 continue
@@ -228,20 +238,19 @@ class Assignment:
                 series.unit_events[event].inc()
                 if clusters:
                     clusters.unit_events[event][cluster].inc()
-        if events and self.unit_given:
-            series.affect(self.unit, events)
 
     def _render(
         self, render: Callable[[Part, Mapping[str, object]], R], values: Mapping[str, object], part: str
     ) -> R:
         prompt = self.served.prompt
-        missing = prompt.variables - values.keys()
-        if missing:
-            self.rollout.problem(
-                "missing_variable", f"{prompt.revision} needs {sorted(missing)}, not given to render()"
-            )
         try:
-            return render(prompt.part(part), values)
+            chosen = prompt.part(part)
+            missing = chosen.variables - values.keys()
+            if missing:
+                self.rollout.problem(
+                    "missing_variable", f"{prompt.revision} needs {sorted(missing)}, not given to render()"
+                )
+            return render(chosen, values)
         except Exception as error:  # whatever a template does, the caller gets an answer
             self.render_failed = True
             self.rollout.problem(

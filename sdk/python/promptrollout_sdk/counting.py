@@ -76,6 +76,11 @@ class ArmSeries:
             series = self._scores.setdefault(name, ScoreSeries(self._families, self.key, name))
         return series
 
+    def expose(self, requests: int) -> None:
+        """Count requests of units that have had no event."""
+        for _, exposure in self.unit_exposure:
+            exposure.inc(requests)
+
     def affected(self, unit: str) -> frozenset[str]:
         """Events that the unit has had in this exposure, as far as this process knows."""
         return self._affected.get(unit, _NONE)
@@ -123,6 +128,11 @@ class ClusterSeries:
         }
         for name in scores:
             self._make_score(name)
+
+    def expose(self, cluster: int, requests: int) -> None:
+        """Count requests of units that have had no event."""
+        for exposure in self.unit_exposure.values():
+            exposure[cluster].inc(requests)
 
     def score(self, name: str, cluster: int, value: float) -> None:
         """Count a score."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from promptrollout_sdk.errors import PayloadError
-from promptrollout_sdk.templates import Render, compile_template
+from promptrollout_sdk.templates import Template, compile_template
 
 #: A message as model clients take it: {"role": …, "content": …}.
 Message = dict[str, Any]
@@ -15,9 +15,14 @@ DEFAULT = "default"
 
 
 class Part:
-    """One prompt of a revision. What it hands out are copies: a caller may change them."""
+    """One prompt of a revision. What it hands out are copies: a caller may change them.
 
-    def __init__(self, fields: Mapping[str, Any], template_format: str) -> None:
+    `variables` are those of the revision's that this part uses.
+    """
+
+    def __init__(
+        self, fields: Mapping[str, Any], template_format: str, declared: frozenset[str] = frozenset()
+    ) -> None:
         self._fields = fields
         text = fields.get("text")
         messages = fields.get("messages") or []
@@ -25,6 +30,8 @@ class Part:
             raise PayloadError("revision_invalid", "a part needs exactly one of `messages` and `text`")
         self._text = None if text is None else compile_template(_as_text(text), template_format)
         self._messages = [_compile_message(message, template_format) for message in messages]
+        used = {name for template in self._templates() for name in template.names}
+        self.variables = declared & used
 
     @property
     def text(self) -> str:
@@ -51,7 +58,7 @@ class Part:
     def render(self, values: Mapping[str, object]) -> list[Message]:
         """The messages with values filled in."""
         if self._text is not None:
-            return [{"role": "user", "content": self._text(values)}]
+            return [{"role": "user", "content": self._text.render(values)}]
         return [_render_message(message, content, values) for message, content in self._messages]
 
     def unrendered(self) -> Part:
@@ -61,9 +68,18 @@ class Part:
     def render_text(self, values: Mapping[str, object]) -> str:
         """The text with values filled in; of a chat prompt its messages' texts, a blank line between them."""
         if self._text is not None:
-            return self._text(values)
+            return self._text.render(values)
         contents = [message["content"] for message in self.render(values)]
         return "\n\n".join(content for content in contents if isinstance(content, str))
+
+    def _templates(self) -> Iterator[Template]:
+        if self._text is not None:
+            yield self._text
+        for _, content in self._messages:
+            if isinstance(content, Template):
+                yield content
+            elif content is not None:
+                yield from (template for _, template in content if template)
 
 
 class Prompt:
@@ -75,12 +91,14 @@ class Prompt:
             raise PayloadError("revision_invalid", f"revision {revision} has no parts")
         template_format = str(document.get("templateFormat") or "mustache")
         self.revision = revision
-        self.parts = {str(name): Part(fields, template_format) for name, fields in parts.items()}
+        self.variables = frozenset(str(name) for name in document.get("variables") or ())
+        self.parts = {
+            str(name): Part(fields, template_format, self.variables) for name, fields in parts.items()
+        }
         self.main = self.parts.get(DEFAULT) or next(iter(self.parts.values()))
         self.model = str(document.get("model") or "")
         self.parameters: Mapping[str, Any] = document.get("parameters") or {}
         self.extra: Mapping[str, Any] = document.get("extra") or {}
-        self.variables = frozenset(str(name) for name in document.get("variables") or ())
 
     def part(self, name: str) -> Part:
         """A part by name, the main one for the empty name. KeyError when there is none."""
@@ -111,7 +129,7 @@ def _as_text(value: object) -> str:
     return value
 
 
-Content = Render | list[tuple[Any, Render | None]] | None
+Content = Template | list[tuple[Any, Template | None]] | None
 
 
 def _compile_message(message: object, template_format: str) -> tuple[Message, Content]:
@@ -137,7 +155,8 @@ def _render_message(message: Message, content: Content, values: Mapping[str, obj
         return copy.deepcopy(message)
     if isinstance(content, list):
         pieces = [
-            {**piece, "text": render(values)} if render else copy.deepcopy(piece) for piece, render in content
+            {**piece, "text": template.render(values)} if template else copy.deepcopy(piece)
+            for piece, template in content
         ]
         return {**message, "content": pieces}
-    return {**message, "content": content(values)}
+    return {**message, "content": content.render(values)}

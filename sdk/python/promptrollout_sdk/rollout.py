@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry
 
 from promptrollout_sdk.assignment import Assignment
+from promptrollout_sdk.backlog import Backlog, Direct, Exposing
 from promptrollout_sdk.counting import Key
 from promptrollout_sdk.errors import Once, PayloadError, log
 from promptrollout_sdk.hashing import utf8
 from promptrollout_sdk.kubernetes import Api, ApiSource
 from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.loaded import Loaded
-from promptrollout_sdk.metrics import families_of, forget_dead_processes
+from promptrollout_sdk.metrics import families_of, forget_dead_processes, multiprocess_directory
 from promptrollout_sdk.payload import Contract, load
 from promptrollout_sdk.pins import parse_token
 from promptrollout_sdk.prompt import Message, Part, Prompt, prompt_from_code
@@ -58,6 +59,7 @@ class PromptRollout:
         self._ledger = ledger or Ledger(self.families, (), ())
         self._scoring = Scoring(self._ledger)
         self._once = Once()
+        self.exposing: Exposing = Backlog() if watch and multiprocess_directory() else Direct()
         self.shadows = Shadows(self.families, self.problem)
         self._lock = threading.Lock()
         self._loaded = Loaded(self.families)
@@ -197,10 +199,12 @@ class PromptRollout:
     def close(self) -> None:
         """Look for changes no more; what is loaded goes on being served."""
         watcher.remove(self)
+        self.ended()
         self._source.close()
 
     def poll(self, now: float) -> None:
         """One look of the background thread."""
+        self.exposing.flush()
         if self._loaded.announce():
             forget_dead_processes()  # this one may succeed one that was killed
         retry = self._failure is not None and now >= self._retry_at
@@ -216,7 +220,13 @@ class PromptRollout:
         """The process is a child: its locks are new, and it has not said yet what it serves."""
         self._lock = threading.Lock()
         self._ledger.forked()
+        self.exposing.forked()
         self._loaded.forked()
+
+    def ended(self) -> None:
+        """There are no more looks: write what was kept for the next, and keep nothing further."""
+        kept, self.exposing = self.exposing, Direct()
+        kept.flush()
 
     def _start(self) -> PayloadError | None:
         """Load for the first time; the failure, if there is nothing to answer with."""

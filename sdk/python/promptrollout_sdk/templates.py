@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from promptrollout_sdk import mustache
 from promptrollout_sdk.errors import PayloadError
@@ -19,27 +19,35 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _JINJA_GLOBALS = ("range", "dict", "namespace")
 
 
-def compile_template(text: str, template_format: str) -> Render:
-    """A function from values to text; missing values become empty. PayloadError for a text that is no template."""
+class Template(NamedTuple):
+    """`render`: from values to text, missing values become empty. `names`: what it looks up, its own names included."""
+
+    render: Render
+    names: frozenset[str]
+
+
+def compile_template(text: str, template_format: str) -> Template:
+    """The template. PayloadError for a text that is none."""
     compiler = _COMPILERS.get(template_format)
     if compiler is None:
         raise PayloadError("template", f"unknown template format {template_format!r}: a newer SDK is needed")
     return compiler(text)
 
 
-def _compile_none(text: str) -> Render:
-    return lambda _: text
+def _compile_none(text: str) -> Template:
+    return Template(lambda _: text, frozenset())
 
 
-def _compile_mustache(text: str) -> Render:
+def _compile_mustache(text: str) -> Template:
     try:
         nodes = mustache.parse(text)
     except mustache.MustacheError as error:
         raise PayloadError("template", str(error)) from error
-    return lambda values: mustache.render(nodes, values)
+    names = frozenset(name for name, _ in mustache.names(nodes))
+    return Template(lambda values: mustache.render(nodes, values), names)
 
 
-def _compile_fstring(text: str) -> Render:
+def _compile_fstring(text: str) -> Template:
     try:
         pieces = [(literal, name) for literal, name, _, _ in string.Formatter().parse(text)]
     except ValueError as error:
@@ -54,19 +62,23 @@ def _compile_fstring(text: str) -> Render:
             for literal, name in pieces
         )
 
-    return render
+    return Template(render, frozenset(name for _, name in pieces if name is not None))
 
 
-def _compile_jinja2(text: str) -> Render:
+def _compile_jinja2(text: str) -> Template:
     try:
+        from jinja2 import nodes  # noqa: PLC0415 - an optional dependency
+
         environment = _jinja_environment()
-        template = environment.from_string(text)
+        tree = environment.parse(text)
+        names = frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+        template = environment.from_string(tree)
     except ImportError as error:
         message = "a jinja2 prompt needs jinja2: pip install 'promptrollout-sdk[jinja2]'"
         raise PayloadError("template", message) from error
     except Exception as error:
         raise PayloadError("template", f"{type(error).__name__}: {error}") from error
-    return lambda values: template.render(dict(values))
+    return Template(lambda values: template.render(dict(values)), names)
 
 
 def _jinja_environment() -> ImmutableSandboxedEnvironment:
@@ -78,7 +90,7 @@ def _jinja_environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-_COMPILERS: Mapping[str, Callable[[str], Render]] = {
+_COMPILERS: Mapping[str, Callable[[str], Template]] = {
     "none": _compile_none,
     "mustache": _compile_mustache,
     "fstring": _compile_fstring,

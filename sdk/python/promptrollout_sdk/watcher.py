@@ -6,6 +6,7 @@ noticed within 100 ms. The thread is a daemon, starts with the first rollout, an
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -25,6 +26,9 @@ class Polled(Protocol):
 
     def forked(self) -> None:
         """The process is a new one."""
+
+    def ended(self) -> None:
+        """There will be no further look."""
 
 
 class Watcher:
@@ -48,6 +52,11 @@ class Watcher:
         """Poll it no more."""
         with self._lock:
             self._members.discard(member)
+
+    def at_exit(self) -> None:
+        """The process ends by itself; the thread, a daemon, would say nothing any more."""
+        for member in list(self._members):
+            member.ended()
 
     def before_fork(self) -> None:
         """Let a poll in work end."""
@@ -88,6 +97,7 @@ class Watcher:
 
 
 watcher = Watcher()
+atexit.register(watcher.at_exit)
 os.register_at_fork(
     before=watcher.before_fork,
     after_in_parent=watcher.after_fork_in_parent,

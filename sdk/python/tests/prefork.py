@@ -67,6 +67,10 @@ fresh.symlink_to(following)
 fresh.replace(mount / "..data")
 told["all_acknowledged_2"] = until(lambda: by_sequence() == {"1": 0, "2": WORKERS + 1})
 told["requests"] = sum(samples("promptrollout_requests_total").values())
+exposed = ("promptrollout_unit_exposure_total", "promptrollout_cluster_unit_exposure_total")
+told["exposures"] = until(
+    lambda: all(sum(samples(name).values()) == 2 * told["requests"] for name in exposed)
+)
 os.close(hold)
 told["exits"] = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 forget_dead_processes()

@@ -18,6 +18,7 @@ from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.metrics import DURATION_BUCKETS, families_of
 from promptrollout_sdk.payload import Contract, load
 from promptrollout_sdk.pins import parse_token
+from promptrollout_sdk.prompt import Prompt
 from promptrollout_sdk.serving import NoPinError, Serving
 from promptrollout_sdk.templates import compile_template
 
@@ -87,7 +88,7 @@ def test_of_a_million_units_each_arm_gets_its_share_and_a_ramp_only_moves_units_
 
 @pytest.mark.parametrize("case", vectors("templates.json")["rendered"], ids=lambda c: c["template"])
 def test_templates(case):
-    assert compile_template(case["template"], case["format"])(case["values"]) == case["text"]
+    assert compile_template(case["template"], case["format"]).render(case["values"]) == case["text"]
 
 
 @pytest.mark.parametrize("case", vectors("templates.json")["broken"], ids=lambda c: c["template"])
@@ -95,6 +96,12 @@ def test_broken_templates(case):
     with pytest.raises(PayloadError) as caught:
         compile_template(case["template"], case["format"])
     assert caught.value.reason == "template"
+
+
+@pytest.mark.parametrize("case", vectors("templates.json")["parts"], ids=lambda c: c["format"])
+def test_a_part_wants_only_the_variables_that_it_uses(case):
+    prompt = Prompt(case["document"], "0123456789")
+    assert {name: sorted(part.variables) for name, part in prompt.parts.items()} == case["wanted"]
 
 
 def test_scores_and_buckets():

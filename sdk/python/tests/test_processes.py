@@ -36,6 +36,7 @@ def test_forked_workers_count_into_one_and_each_acknowledges(mount, tmp_path):
         "all_acknowledged_1": True,
         "all_acknowledged_2": True,
         "requests": 150,
+        "exposures": True,
         "exits": [0, 0, 0],
         "loaded_after_workers_died": {"1": 0, "2": 1},
         "requests_after_workers_died": 150,

@@ -258,6 +258,19 @@ def test_a_missing_variable_is_empty_and_reported(rollout, value):
     assert value("sdk_problems_total", reason="missing_variable") == 1
 
 
+def test_a_part_is_rendered_with_its_own_variables_alone(mount, rollout, value):
+    parts = {"search": {"text": "Search {{question}}"}, "answer": {"text": "{{question}} {{passages}}"}}
+    both = seal({"parts": parts, "variables": ["question", "passages"]})
+    arm = payload().arms[0].__class__
+    mount.deliver(payload(2, arms=(arm("stable", both.short, 10_000),)), {both.short: both.document})
+    rollout.refresh()
+    a = rollout.assign("u")
+    assert a.render_text(part="search", question="Q") == "Search Q"
+    assert value("sdk_problems_total", reason="missing_variable") is None
+    assert a.render_text(part="answer", question="Q") == "Q "
+    assert value("sdk_problems_total", reason="missing_variable") == 1
+
+
 def test_a_prompt_that_cannot_be_rendered_counts_as_its_error_and_stable_answers(mount, rollout, value):
     bad = seal({"text": "{{ 1 / zero }}", "templateFormat": "jinja2", "variables": ["zero"]})
     arm = payload().arms[0].__class__

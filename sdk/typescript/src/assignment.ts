@@ -214,12 +214,13 @@ export class Assignment {
 
   #render<R>(how: (part: Part) => R, values: Values, part: string): R {
     const { prompt } = this.served;
-    const missing = [...prompt.variables].filter((name) => !Object.hasOwn(values, name));
-    if (missing.length > 0) {
-      this.rollout.problem("missing_variable", `${prompt.revision} needs ${missing.join(", ")}, not given to render()`);
-    }
     try {
-      return how(prompt.part(part));
+      const chosen = prompt.part(part);
+      const missing = [...chosen.variables].filter((name) => !Object.hasOwn(values, name)).join(", ");
+      if (missing) {
+        this.rollout.problem("missing_variable", `${prompt.revision} needs ${missing}, not given to render()`);
+      }
+      return how(chosen);
     } catch (error) {
       this.renderFailed = true;
       this.rollout.problem("render", `${prompt.revision} cannot be rendered: ${reasonOf(error)}`);

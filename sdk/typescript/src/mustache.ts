@@ -56,6 +56,17 @@ export function parse(template: string): Node[] {
   return root;
 }
 
+/** The first segment of each name used, those inside sections included. */
+export function names(nodes: readonly Node[]): Set<string> {
+  const found = new Set<string>();
+  for (const node of nodes) {
+    if (typeof node === "string") continue;
+    if (node.name !== ".") found.add(node.name.split(".", 1)[0] ?? "");
+    if ("children" in node) for (const name of names(node.children)) found.add(name);
+  }
+  return found;
+}
+
 /** The text with `values`; what is missing becomes empty. */
 export function render(nodes: readonly Node[], values: Values): string {
   const out: string[] = [];

@@ -2,7 +2,7 @@
 
 import { PayloadError } from "./errors.js";
 import type { Values } from "./mustache.js";
-import { compileTemplate, type Render } from "./templates.js";
+import { compileTemplate, type Template } from "./templates.js";
 
 /** A message as model clients take it. */
 export interface Message {
@@ -13,17 +13,18 @@ export interface Message {
 }
 
 export type Fields = Record<string, any>;
-type Content = Render | { piece: Fields; render: Render | undefined }[] | undefined;
+type Content = Template | { piece: Fields; template: Template | undefined }[] | undefined;
 
 export const DEFAULT = "default";
 
-/** One prompt of a revision. */
+/** One prompt of a revision. `variables` are those of the revision's that this part uses. */
 export class Part {
+  readonly variables: ReadonlySet<string>;
   readonly #fields: Fields;
-  readonly #text: Render | undefined;
+  readonly #text: Template | undefined;
   readonly #messages: { message: Message; content: Content }[];
 
-  constructor(fields: Fields, format: string) {
+  constructor(fields: Fields, format: string, declared: ReadonlySet<string> = new Set()) {
     this.#fields = fields;
     const text: unknown = fields["text"] ?? undefined;
     const messages: unknown = fields["messages"] ?? [];
@@ -35,6 +36,8 @@ export class Part {
     }
     this.#text = text === undefined ? undefined : compileTemplate(text, format);
     this.#messages = messages.map((message) => ({ message, content: compileContent(message, format) }));
+    const used = this.#templates().flatMap((template) => [...template.names]);
+    this.variables = new Set(used.filter((name) => declared.has(name)));
   }
 
   /** The template of a text prompt; empty for a chat prompt. */
@@ -60,13 +63,13 @@ export class Part {
 
   /** The messages with values filled in. */
   render(values: Values): Message[] {
-    if (this.#text) return [{ role: "user", content: this.#text(values) }];
+    if (this.#text) return [{ role: "user", content: this.#text.render(values) }];
     return this.#messages.map(({ message, content }) => renderMessage(message, content, values));
   }
 
   /** The text with values filled in; of a chat prompt its messages' texts, a blank line between them. */
   renderText(values: Values): string {
-    if (this.#text) return this.#text(values);
+    if (this.#text) return this.#text.render(values);
     const contents = this.render(values).map((message) => message.content);
     return contents.filter((content) => typeof content === "string").join("\n\n");
   }
@@ -74,6 +77,13 @@ export class Part {
   /** The same part with its templates as plain text. */
   unrendered(): Part {
     return new Part(this.#fields, "none");
+  }
+
+  #templates(): Template[] {
+    const contents = this.#messages.map(({ content }) => content);
+    return [this.#text, ...contents]
+      .flatMap((one) => (Array.isArray(one) ? one.map(({ template }) => template) : one))
+      .filter((one) => one !== undefined);
   }
 }
 
@@ -94,13 +104,14 @@ export class Prompt {
     const named = isObject(parts) ? Object.entries(parts) : [];
     if (named.length === 0) throw new PayloadError("revision_invalid", `revision ${revision} has no parts`);
     const format = String(document["templateFormat"] ?? "mustache");
-    this.parts = new Map(named.map(([name, fields]) => [name, new Part(asObject(fields), format)]));
+    const variables: unknown = document["variables"] ?? [];
+    const declared = new Set(Array.isArray(variables) ? variables.map(String) : []);
+    this.variables = declared;
+    this.parts = new Map(named.map(([name, fields]) => [name, new Part(asObject(fields), format, declared)]));
     this.main = this.parts.get(DEFAULT) ?? (this.parts.values().next().value as Part);
     this.model = String(document["model"] ?? "");
     this.parameters = isObject(document["parameters"]) ? document["parameters"] : {};
     this.extra = isObject(document["extra"]) ? document["extra"] : {};
-    const variables: unknown = document["variables"] ?? [];
-    this.variables = new Set(Array.isArray(variables) ? variables.map(String) : []);
   }
 
   /** A part by name, the main one without a name. Throws when there is none of that name. */
@@ -147,15 +158,15 @@ function compileContent(message: unknown, format: string): Content {
   if (!Array.isArray(content)) return undefined;
   return content.map((piece) => ({
     piece,
-    render: isObject(piece) && typeof piece["text"] === "string" ? compileTemplate(piece["text"], format) : undefined,
+    template: isObject(piece) && typeof piece["text"] === "string" ? compileTemplate(piece["text"], format) : undefined,
   }));
 }
 
 function renderMessage(message: Message, content: Content, values: Values): Message {
   if (content === undefined) return structuredClone(message);
-  if (typeof content === "function") return { ...message, content: content(values) };
-  const pieces = content.map(({ piece, render }) =>
-    render ? { ...piece, text: render(values) } : structuredClone(piece),
+  if (!Array.isArray(content)) return { ...message, content: content.render(values) };
+  const pieces = content.map(({ piece, template }) =>
+    template ? { ...piece, text: template.render(values) } : structuredClone(piece),
   );
   return { ...message, content: pieces };
 }

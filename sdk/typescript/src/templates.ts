@@ -1,15 +1,20 @@
 /** Templates, compiled once when a payload is loaded. Nothing here can run code or reach into an object. */
 
 import { PayloadError } from "./errors.js";
-import { MustacheError, parse, render, toText, type Values } from "./mustache.js";
+import { MustacheError, names, parse, render, toText, type Values } from "./mustache.js";
 
-export type Render = (values: Values) => string;
+export interface Template {
+  /** From values to text; missing values become empty. */
+  readonly render: (values: Values) => string;
+  /** What it looks up, its own names included. */
+  readonly names: ReadonlySet<string>;
+}
 
-/** A function from values to text; missing values become empty. PayloadError for a text that is no template. */
-export function compileTemplate(text: string, format: string): Render {
+/** The template. PayloadError for a text that is none. */
+export function compileTemplate(text: string, format: string): Template {
   switch (format) {
     case "none":
-      return () => text;
+      return { render: () => text, names: new Set() };
     case "mustache":
       return compileMustache(text);
     case "fstring":
@@ -21,10 +26,10 @@ export function compileTemplate(text: string, format: string): Render {
   }
 }
 
-function compileMustache(text: string): Render {
+function compileMustache(text: string): Template {
   try {
     const nodes = parse(text);
-    return (values) => render(nodes, values);
+    return { render: (values) => render(nodes, values), names: names(nodes) };
   } catch (error) {
     if (error instanceof MustacheError) throw new PayloadError("template", error.message);
     throw error;
@@ -35,7 +40,7 @@ const PIECE = /\{\{|\}\}|\{(?<field>[^{}]*)\}|(?<stray>[{}])/g;
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** Python's `str.format` with plain names only. */
-function compileFstring(text: string): Render {
+function compileFstring(text: string): Template {
   const pieces: { literal: string; name?: string }[] = [];
   let position = 0;
   for (const piece of text.matchAll(PIECE)) {
@@ -52,10 +57,11 @@ function compileFstring(text: string): Render {
     }
   }
   const tail = text.slice(position);
-  return (values) => {
+  const fill = (values: Values): string => {
     const parts = pieces.map(({ literal, name }) =>
       name === undefined || !Object.hasOwn(values, name) ? literal : literal + toText(values[name]),
     );
     return parts.join("") + tail;
   };
+  return { render: fill, names: new Set(pieces.flatMap(({ name }) => name ?? [])) };
 }

@@ -12,6 +12,7 @@ import { DURATION_BUCKETS, Metrics } from "../src/metrics.js";
 import { load, type Read } from "../src/payload.js";
 import { formatToken, parseToken } from "../src/pins.js";
 import { Serving } from "../src/serving.js";
+import { Prompt } from "../src/prompt.js";
 import { compileTemplate } from "../src/templates.js";
 import { payload, vectors } from "./kit.js";
 
@@ -66,15 +67,24 @@ describe("templates", () => {
   const cases = vectors<{
     rendered: { format: string; template: string; values: Record<string, unknown>; text: string }[];
     broken: { format: string; template: string }[];
+    parts: { format: string; document: Record<string, unknown>; wanted: Record<string, string[]> }[];
   }>("templates.json");
 
   for (const { format, template, values, text } of cases.rendered) {
     if (format === "jinja2") continue; // optional for an SDK; refused below
-    test(`${format}: ${template}`, () => assert.equal(compileTemplate(template, format)(values), text));
+    test(`${format}: ${template}`, () => assert.equal(compileTemplate(template, format).render(values), text));
   }
   for (const { format, template } of cases.broken) {
     test(`refused ${format}: ${template}`, () => {
       assert.throws(() => compileTemplate(template, format), refusedFor("template"));
+    });
+  }
+  for (const { format, document, wanted } of cases.parts) {
+    if (format === "jinja2") continue;
+    test(`a part wants only the variables that it uses: ${format}`, () => {
+      const { parts } = new Prompt(document, "0123456789");
+      const found = [...parts].map(([name, part]) => [name, [...part.variables].sort()]);
+      assert.deepEqual(Object.fromEntries(found), wanted);
     });
   }
   test("jinja2 is refused, so the rollout waits instead of failing", () => {

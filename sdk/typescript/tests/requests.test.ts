@@ -244,6 +244,19 @@ test("an event nobody announced, and a missing variable, are reported", async ()
   assert.equal(await bench.value("sdk_problems_total", { reason: "missing_variable" }), 1);
 });
 
+test("a part is rendered with its own variables alone", async () => {
+  const parts = { search: { text: "Search {{question}}" }, answer: { text: "{{question}} {{passages}}" } };
+  const both = seal({ templateFormat: "mustache", parts, variables: ["passages", "question"] });
+  const arms = [{ name: "stable", revision: both.short, weight: 10_000 }];
+  using bench = await Bench.open(payload({ arms, revisions: [both] }));
+  const a = bench.rollout.assign({ unit: "u" });
+  const missing = { reason: "missing_variable" };
+  assert.equal(a.renderText({ question: "Q" }, { part: "search" }), "Search Q");
+  assert.equal(await bench.value("sdk_problems_total", missing), undefined);
+  assert.equal(a.renderText({ question: "Q" }, { part: "answer" }), "Q ");
+  assert.equal(await bench.value("sdk_problems_total", missing), 1);
+});
+
 test("a prompt that cannot be rendered counts as its error, and stable answers", async () => {
   const parts = { planner: { text: "plan" } };
   const lacking = seal({ templateFormat: "mustache", parts });

@@ -1,0 +1,1 @@
+"""Applications that use the product, each a running program: see README.md."""
