@@ -7,11 +7,13 @@
 Windows are the spec's intervals; a weight takes effect with the first window after the pods have loaded it.
 """
 
+from promptrollout.simulation.plans import Plans
 from promptrollout.simulation.report import Ending, Moment, Report, Share, Spread
 from promptrollout.simulation.simulate import Progress, simulate
 from promptrollout.simulation.trial import Outcome, RunResult
 from promptrollout.simulation.world import (
     Course,
+    CoverageWorld,
     EventWorld,
     LatencyWorld,
     MetricWorld,
@@ -25,6 +27,7 @@ from promptrollout.simulation.world import (
 
 __all__ = [
     "Course",
+    "CoverageWorld",
     "Ending",
     "EventWorld",
     "LatencyWorld",
@@ -32,6 +35,7 @@ __all__ = [
     "Moment",
     "Outage",
     "Outcome",
+    "Plans",
     "Progress",
     "Report",
     "RunResult",
