@@ -91,6 +91,13 @@ def rows() -> Iterator[Row]:
     yield Row("on the margin", "100K/day", 100, 0.025)
     yield Row("candidate more correlated (.4 against .05)", "100K/day", 100, icc=0.05, candidate_icc=0.4)
     yield Row("candidate less correlated (.05 against .4)", "100K/day", 60, icc=0.4, candidate_icc=0.05)
+    for traffic, runs in (("10K/day", 200), ("100K/day", 100)):
+        yield Row(
+            "on the margin, candidate more correlated", traffic, runs, 0.025, icc=0.05, candidate_icc=0.4
+        )
+        yield Row(
+            "on the margin, candidate less correlated", traffic, runs, 0.025, icc=0.4, candidate_icc=0.05
+        )
     yield Row("harmless", "10K/day", 300)
     yield Row("2 to 4 %", "100K/day", 40, 0.04)
     yield Row("on the margin, conversations of hours", "100K/day", 60, 0.025, pause=(900.0, 3600.0))
