@@ -72,6 +72,7 @@ from promptrollout.analysis.planner import (
     closed_form,
     expected_crossing,
     forecast,
+    scenario_of,
     step_limits,
     worsened,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "histogram_counts",
     "histogram_metric",
     "paired_metric",
+    "scenario_of",
     "score_counts",
     "score_metric",
     "split_score",
