@@ -227,10 +227,9 @@ def correlated_candidate(rng: np.random.Generator, hours: int, spread: float, le
 def test_a_candidate_that_alone_is_correlated_counts_with_its_own_design_effect() -> None:
     rng = np.random.default_rng(8)
     state = correlated_candidate(rng, 48, 8.0, 15.0)
-    pooled = dispersion.design_effect(state, dispersion.Prior(own=False))[0]
-    own = dispersion.design_effect(state, dispersion.Prior())[0]
-    assert pooled < 2.5
-    assert 3.0 < own < 10.0
+    alike = correlated_candidate(rng, 48, 1.0, 15.0)
+    assert 3.0 < dispersion.design_effect(state, dispersion.Prior())[0] < 10.0
+    assert dispersion.design_effect(alike, dispersion.Prior())[0] < 2.5
 
 
 def test_before_the_candidate_has_been_seen_it_may_be_as_correlated_as_is_believed() -> None:
@@ -241,7 +240,6 @@ def test_before_the_candidate_has_been_seen_it_may_be_as_correlated_as_is_believ
         row[2 : 2 + K] = np.maximum(1000.0 + rng.normal(0.0, np.sqrt(15_000.0), K), 20.0)
         stable_only = dispersion.absorb(stable_only, row[None])
     assert dispersion.design_effect(stable_only, dispersion.Prior())[0] == 4.0
-    assert dispersion.design_effect(stable_only, dispersion.Prior(own=False))[0] < 2.0
 
 
 def test_requests_that_come_one_by_one_cannot_be_correlated_whoever_answers() -> None:

@@ -21,6 +21,7 @@ from promptrollout.analysis.assess import (
     describe,
     describe_remaining,
     glance,
+    guarantee_of,
 )
 from promptrollout.analysis.counts import (
     SCORE_NODES,
@@ -134,6 +135,7 @@ __all__ = [
     "fold_many",
     "forecast",
     "glance",
+    "guarantee_of",
     "histogram_counts",
     "histogram_metric",
     "paired_metric",

@@ -81,16 +81,11 @@ _OLD_HEAD = _SUMS + 3
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What phi is before any block: `phi0`, worth `nu` events; with `scores`, `nu` outcomes' variance instead.
-
-    `own`: whether the candidate's own estimate counts too. First events of units need none: a candidate whose
-    events are more alike within a unit has fewer first ones.
-    """
+    """What phi is before any block: `phi0`, worth `nu` events; with `scores`, `nu` outcomes' variance instead."""
 
     phi0: float = PHI0_REQUESTS
     nu: float = NU_EVENTS
     scores: bool = False
-    own: bool = True
 
 
 def _arm_width(clusters: int) -> int:
@@ -225,12 +220,10 @@ def learned(state: Array) -> bool:
 def design_effect(state: Array, prior: Prior) -> Array:
     """Design effects phi [B] of states [B, width]; the prior's phi0 before the first block."""
     both = state[:, _BOTH]
-    phi = _estimate(both, np.full(len(state), prior.phi0), _worth(both, prior))
-    if prior.own:
-        most = _longest(state)
-        own = _estimate(state[:, _OWN], np.minimum(prior.phi0, most), OWN_SHARE * _worth(both, prior))
-        phi = np.maximum(phi, np.minimum(own, most))
-    result: Array = np.maximum(1.0, phi)
+    worth, most = _worth(both, prior), _longest(state)
+    pooled = _estimate(both, np.full(len(state), prior.phi0), worth)
+    own = _estimate(state[:, _OWN], np.minimum(prior.phi0, most), OWN_SHARE * worth)
+    result: Array = np.maximum(1.0, np.maximum(pooled, np.minimum(own, most)))
     return result
 
 

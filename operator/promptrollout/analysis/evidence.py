@@ -216,7 +216,7 @@ def _history_blocks(history: History, *, units: bool) -> bytes:
 def prior(metric: MetricPlan, *, units: bool) -> Prior:
     """What is believed about a metric's design effect before its first block."""
     if metric.kind in (MetricKind.Events, MetricKind.Histogram):
-        return Prior(PHI0_UNITS if units else metric.correlation.phi, own=not units)
+        return Prior(PHI0_UNITS if units else metric.correlation.phi)
     return Prior(metric.correlation.phi, dispersion.NU_SCORES, scores=True)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rich.table import Table
 
-from promptrollout.analysis import MetricPlan
+from promptrollout.analysis import MetricPlan, guarantee_of
 from promptrollout.api.quantities import format_weight, parse_duration
 from promptrollout.cli.assuming import describe
 from promptrollout.cli.loading import Wanted
@@ -266,8 +266,10 @@ def _show_ramp(mine: RolloutPlan, other: RolloutPlan | None, facts: Facts) -> No
 
 
 def _phi(metric: MetricPlan, facts: Facts) -> str:
-    phi = facts.design_effects.get(metric.name, metric.correlation.phi)
-    return f"design effect {phi:.3g}"
+    known = facts.design_effects.get(metric.name)
+    phi = metric.correlation.phi if known is None else known
+    told = guarantee_of(metric, estimated=known is not None)
+    return f"design effect {phi:.3g}, {told.value}"
 
 
 def _effects(mine: Sequence[EffectRow], other: RolloutPlan | None, facts: Facts) -> Table:
