@@ -337,7 +337,7 @@ def write_docs(data: Mapping[str, Any], *, check: bool) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="False rollbacks and cost where requests are correlated.")
-    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--only", default="", help="rows whose name and traffic contain this")
     parser.add_argument("--most", type=int, default=2000, help="at most so many runs a row")
     parser.add_argument("--again", action="store_true", help="forget the rows that the results file has")
     parser.add_argument(
@@ -353,7 +353,7 @@ def main() -> int:
     for row in rows():
         key = f"{row.name} {row.traffic}"
         row = replace(row, runs=min(row.runs, args.most))  # noqa: PLW2901 - the same row, fewer runs
-        if args.only not in row.name or (key in found and found[key]["runs"] >= row.runs):
+        if args.only not in f"{row.name}, {row.traffic}" or (key in found and found[key]["runs"] >= row.runs):
             continue
         began = time.perf_counter()
         found[key] = run_row(row)
