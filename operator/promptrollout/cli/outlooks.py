@@ -142,9 +142,6 @@ class TestOutlook:
         for row in test.wins:
             table.add_row(row.metric, row.effect, _time(row.seconds))
         out.print(table)
-        for name, change in test.smallest.items():
-            said = f"by {change}" if change else "by no improvement"
-            out.print(f"{name}: an arm can win within the horizon {said} at least", markup=False)
         out.print("\nIf an arm is worse, it is dropped:", style="bold")
         out.print(_effects(test.effects, None, self.facts))
 

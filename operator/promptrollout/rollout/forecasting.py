@@ -22,6 +22,7 @@ from promptrollout.analysis import (
     MetricPlan,
     PairedCounts,
     RampStep,
+    Scenario,
     ScoreCounts,
     SumCounts,
     closed_form,
@@ -108,13 +109,7 @@ def plan_rollout(ramp: Ramp, plan: AnalysisPlan, facts: Facts, reaction: float =
     """
     steps = ramp.undecided()
     wanted = [(metric, scenario) for metric in required(plan) if (scenario := facts.scenario(metric))]
-    bad = [
-        (metric, label, scenario)
-        for metric in plan.metrics
-        if metric.guards and metric.name in facts.stable
-        for label, candidate in effects_of(metric, facts.stable[metric.name])
-        if (scenario := facts.scenario(metric, candidate))
-    ]
+    bad = harmful(plan, facts)
     scenarios = [scenario for _, scenario in wanted] + [scenario for *_, scenario in bad]
     found = forecast(scenarios, steps, facts.per_second, plan)
     coarse = shown_after(ramp, plan, facts)
@@ -195,6 +190,17 @@ def _dilution(plan: AnalysisPlan, metric: MetricPlan) -> float:
 
 
 # Effects.
+
+
+def harmful(plan: AnalysisPlan, facts: Facts) -> list[tuple[MetricPlan, str, Scenario]]:
+    """Each guard with candidates that are worse in it, in words and as scenarios."""
+    return [
+        (metric, label, scenario)
+        for metric in plan.metrics
+        if metric.guards and metric.name in facts.stable
+        for label, candidate in effects_of(metric, facts.stable[metric.name])
+        if (scenario := facts.scenario(metric, candidate))
+    ]
 
 
 def effects_of(metric: MetricPlan, stable: Counts) -> list[tuple[str, Counts]]:
@@ -352,10 +358,7 @@ def _figures(ramp: Ramp, plan: AnalysisPlan, facts: Facts) -> tuple[float, float
             facts.per_second,
             plan.harm_threshold + _dilution(plan, metric),
         )
-        for metric in plan.metrics
-        if metric.guards and metric.name in facts.stable
-        for _, candidate in effects_of(metric, facts.stable[metric.name])
-        if (scenario := facts.scenario(metric, candidate))
+        for metric, _, scenario in harmful(plan, facts)
     ]
     return (math.inf if end is None else end), exposure(crossings, ramp, facts.per_second)
 

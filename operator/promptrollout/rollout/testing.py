@@ -26,7 +26,7 @@ from promptrollout.analysis import (
 )
 from promptrollout.api.abtest import AbTest
 from promptrollout.api.quantities import WHOLE, parse_duration, parse_weight
-from promptrollout.rollout.forecasting import EffectRow, describe_change, effects_of
+from promptrollout.rollout.forecasting import EffectRow, describe_change, harmful
 from promptrollout.rollout.outlook import NO, YES, Decidable, Facts, words
 
 #: By how much better an arm may be: shares of the bad events that do not happen, and how much a mean score rises.
@@ -225,7 +225,7 @@ def _decidable(table: _Table, plan: AnalysisPlan, facts: Facts, smallest: dict[s
     traffic = f"{facts.per_second * _DAY:,.0f} requests a day"
     horizon = f"the horizon of {words(table.horizon)}"
     if shown:
-        said = f"at {traffic} an arm wins within {horizon} if it is better by {' or '.join(shown)} at least"
+        said = f"at {traffic} an arm wins within {horizon} if it brings {' or '.join(shown)}, or better"
         return Decidable(YES, "Decidable", said)
     cure = "choose a longer horizon, fewer arms, or more weight for the smallest"
     said = f"at {traffic} no arm can win within {horizon}, however much better it is: {cure}"
@@ -238,13 +238,7 @@ def _harms(
     """When an arm that is worse is dropped, and who has met it by then."""
     steps, share = table.against(table.control)
     guards = replace(plan, metrics=tuple(m for m in plan.metrics if m.name not in contests))
-    bad = [
-        (metric, label, scenario)
-        for metric in guards.metrics
-        if metric.guards and metric.name in facts.stable
-        for label, candidate in effects_of(metric, facts.stable[metric.name])
-        if (scenario := facts.scenario(metric, candidate))
-    ]
+    bad = harmful(guards, facts)
     found = forecast([scenario for *_, scenario in bad], steps, facts.per_second * share, guards)
     rows = []
     for (metric, label, _), one in zip(bad, found, strict=True):
