@@ -54,9 +54,14 @@ class Prometheus:
 
 
 def start(
-    supervisor: Supervisor, binaries: Binaries, *, scrape_interval: str = "1s", rules: Path | None = None
+    supervisor: Supervisor,
+    binaries: Binaries,
+    *,
+    scrape_interval: str = "1s",
+    rules: Path | None = None,
+    flags: Sequence[str] = (),
 ) -> Prometheus:
-    """Start it; `wait` until it answers. `rules`: a file of alerting and recording rules."""
+    """Start it; `wait` until it answers. `rules`: a file of alerting and recording rules; `flags`: more of its own."""
     folder = supervisor.data / "prometheus"
     folder.mkdir()
     targets = folder / "targets.json"
@@ -72,6 +77,7 @@ def start(
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
+            *flags,
         ],
         grace=0,
     )

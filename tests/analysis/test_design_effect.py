@@ -199,6 +199,72 @@ def test_bad_cluster_sums_are_left_out_and_named(bad: ArmClusters) -> None:
     assert [(p.code, p.metric) for p in after.problems] == [(ProblemCode.InvalidClusters, "errors")]
 
 
+def block(
+    number: int, stable: np.ndarray, candidate: np.ndarray | None, requests: tuple[float, float]
+) -> np.ndarray:
+    arms = [
+        None if sums is None else ArmClusters((n,) * K, tuple(float(s) for s in sums))
+        for sums, n in zip((stable, candidate), requests, strict=True)
+    ]
+    assert arms[0] is not None
+    read = dispersion.read(ClusterCounts(3600.0 * number, 3600.0 * (number + 1), arms[0], arms[1]))
+    assert not isinstance(read, str)
+    return read[0]
+
+
+def correlated_candidate(rng: np.random.Generator, hours: int, spread: float, lengths: float) -> np.ndarray:
+    """States whose candidate's sums vary `spread` times as much as stable's; requests a cluster vary by `lengths`."""
+    state = dispersion.fresh(K)[None]
+    for i in range(hours):
+        stable = rng.normal(20.0, np.sqrt(20.0), K).clip(0.0)
+        candidate = rng.normal(2.0, np.sqrt(spread * 2.0), K).clip(0.0)
+        row = block(i, stable, candidate, (1000.0, 100.0))
+        row[2 : 2 + K] = np.maximum(1000.0 + rng.normal(0.0, np.sqrt(lengths * 1000.0), K), 20.0)
+        state = dispersion.absorb(state, row[None])
+    return state
+
+
+def test_a_candidate_that_alone_is_correlated_counts_with_its_own_design_effect() -> None:
+    rng = np.random.default_rng(8)
+    state = correlated_candidate(rng, 48, 8.0, 15.0)
+    alike = correlated_candidate(rng, 48, 1.0, 15.0)
+    assert 3.0 < dispersion.design_effect(state, dispersion.Prior())[0] < 10.0
+    assert dispersion.design_effect(alike, dispersion.Prior())[0] < 2.5
+
+
+def test_before_the_candidate_has_been_seen_it_may_be_as_correlated_as_is_believed() -> None:
+    rng = np.random.default_rng(8)
+    stable_only = dispersion.fresh(K)[None]
+    for i in range(24):
+        row = block(i, rng.poisson(20.0, K).astype(float), None, (1000.0, 0.0))
+        row[2 : 2 + K] = np.maximum(1000.0 + rng.normal(0.0, np.sqrt(15_000.0), K), 20.0)
+        stable_only = dispersion.absorb(stable_only, row[None])
+    assert dispersion.design_effect(stable_only, dispersion.Prior())[0] == 4.0
+
+
+def test_requests_that_come_one_by_one_cannot_be_correlated_whoever_answers() -> None:
+    rng = np.random.default_rng(8)
+    state = dispersion.fresh(K)[None]
+    for i in range(24):
+        row = block(i, rng.poisson(20.0, K).astype(float), None, (1000.0, 0.0))
+        row[2 : 2 + K] = rng.poisson(1000.0, K)
+        state = dispersion.absorb(state, row[None])
+    assert dispersion.design_effect(state, dispersion.Prior())[0] < 1.7
+
+
+@pytest.mark.parametrize("clusters", [2, 7, 16, 64])
+def test_blocks_of_an_older_operator_go_on_and_only_the_candidates_own_sums_begin_anew(clusters: int) -> None:
+    state = dispersion.fresh(clusters)
+    state[: dispersion.SUMS] = np.arange(1.0, dispersion.SUMS + 1.0)
+    old = np.concatenate([state[:7], state[dispersion.SUMS :]])
+    new = dispersion.modern(old)
+    assert len(new) == dispersion.width(clusters)
+    assert new[:7].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert not new[7 : dispersion.SUMS].any()
+    assert dispersion.modern(state) is state
+    assert dispersion.learned(old)
+
+
 def test_another_number_of_clusters_starts_the_blocks_anew() -> None:
     plan = clustered_plan()
     evidence = fold(
@@ -227,21 +293,37 @@ def test_scores_take_their_variance_from_the_squares() -> None:
     assert 1.0 <= phi_of(evidence) < 1.6
 
 
-def unit_pair(candidate: tuple[int, int], stable: tuple[int, int]) -> Pair:
-    return Pair(EventCounts(100, 2), EventCounts(900, 18), EventCounts(*candidate), EventCounts(*stable))
+def unit_pair(
+    candidate: tuple[int, int], stable: tuple[int, int], requests: tuple[int, int] = (2, 18)
+) -> Pair:
+    bad, good = requests
+    return Pair(EventCounts(100, bad), EventCounts(900, good), EventCounts(*candidate), EventCounts(*stable))
 
 
 def test_harm_rests_on_the_mean_of_request_and_unit_evidence_and_promotion_on_requests() -> None:
     plan, alone = clustered_plan(units=True), clustered_plan()
     seed = {"errors": History(EventCounts(5000, 100), units=EventCounts(3000, 60))}
-    windows = [window(i, {"errors": unit_pair((60, 20), (540, 11))}) for i in range(10)]
+    windows = [window(i, {"errors": unit_pair((60, 20), (540, 11), (6, 18))}) for i in range(10)]
     both, requests = (
         fold(plan, Evidence.initial(plan, seed), windows),
         fold(alone, Evidence.initial(alone, seed), windows),
     )
-    assert harm_log_e(requests) < 1.0
+    assert np.log(5.0) < harm_log_e(requests) < plan.harm_threshold
     assert harm_log_e(both) > plan.harm_threshold
     assert promote_log_e(both) == promote_log_e(requests)
+
+
+def test_more_units_with_an_error_are_no_harm_while_there_are_no_more_errors() -> None:
+    # A candidate whose errors are less alike within a conversation spreads as many of them over more conversations.
+    plan, alone = clustered_plan(units=True), clustered_plan()
+    seed = {"errors": History(EventCounts(5000, 100), units=EventCounts(3000, 60))}
+    windows = [window(i, {"errors": unit_pair((60, 20), (540, 11))}) for i in range(50)]
+    both, requests = (
+        fold(plan, Evidence.initial(plan, seed), windows),
+        fold(alone, Evidence.initial(alone, seed), windows),
+    )
+    assert both.harmed is None
+    assert harm_log_e(both) == pytest.approx(harm_log_e(requests) + np.log(4.0))
 
 
 def test_missing_unit_counts_cost_half_of_the_evidence_and_no_more() -> None:

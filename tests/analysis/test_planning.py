@@ -47,8 +47,8 @@ ERRORS = events_metric("errors", options=options(Role.Required))
 def test_the_bound_of_the_design(weight: int, harm: float, promote: float) -> None:
     metric = events_metric("errors", LineMargin(1.0), LineMargin(1.5), options())
     worse, equal = Scenario(metric, EventCounts(100, 4), STABLE), Scenario(metric, STABLE, STABLE)
-    assert closed_form(worse, weight, math.log(20), factor=1.0) == pytest.approx(harm, abs=0.6)
-    assert closed_form(equal, weight, math.log(20), promote=True, factor=1.0) == pytest.approx(
+    assert closed_form(worse, RampStep(weight, 1.0), math.log(20), factor=1.0) == pytest.approx(harm, abs=0.6)
+    assert closed_form(equal, RampStep(weight, 1.0), math.log(20), promote=True, factor=1.0) == pytest.approx(
         promote, abs=0.6
     )
 
@@ -66,7 +66,7 @@ def test_a_forecast_is_near_the_closed_form_and_near_simulated_runs() -> None:
     found = forecast([scenario], RAMP, traffic)[0].harm
     assert found is not None
     assert found.step == 0
-    bound = closed_form(scenario, 100, math.log(20), factor=1.0)
+    bound = closed_form(scenario, RampStep(100, 1.0), math.log(20), factor=1.0)
     assert bound < found.candidate_samples < 2.0 * bound
     plan = AnalysisPlan((ERRORS,))
     rng = np.random.default_rng(4)
@@ -109,7 +109,9 @@ def test_larger_weights_and_longer_steps_see_smaller_effects() -> None:
     last = limits[-1]
     assert last.candidate is not None
     scenario = Scenario(ERRORS, last.candidate, STABLE)
-    assert closed_form(scenario, last.weight, math.log(20)) == pytest.approx(last.candidate_samples, rel=1e-3)
+    assert closed_form(scenario, RampStep(last.weight, 1.0), math.log(20)) == pytest.approx(
+        last.candidate_samples, rel=1e-3
+    )
 
 
 def test_a_step_that_can_see_nothing_says_so() -> None:

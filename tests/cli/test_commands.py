@@ -80,6 +80,13 @@ def test_replay_gives_the_recorded_verdict_and_says_so(evidence, capsys):
     assert "identical, to the bit" in said
 
 
+def test_replay_says_how_each_metrics_guarantee_holds(evidence, capsys):
+    assert run(["replay", evidence(), "--margin", "errors=0.02"]) == 0
+    said = capsys.readouterr().out
+    assert "non-inferior" in said
+    assert all(f", {word}" in said for word in ("exact", "asymptotic"))
+
+
 def test_replay_under_other_margins_says_both(evidence, capsys):
     words = [
         "--margin",
@@ -210,6 +217,107 @@ def test_simulate_is_repeatable_and_draws(rollout, tmp_path, capsys):
     assert picture.read_text().startswith("<?xml")
     assert run(words) == 0
     assert json.loads(capsys.readouterr().out) == first
+
+
+SHADOW = {"shadow": {"sample": 20, "duration": "2h"}}
+AB_TEST = {
+    "abTest": {
+        "horizon": "2d",
+        "onWinner": "Promote",
+        "arms": [
+            {"name": "control", "weight": 50},
+            {"name": "brief", "weight": 50, "prompt": {"inline": {"text": "Hi"}}},
+        ],
+    }
+}
+SCORED = {
+    "interval": "60s",
+    "metrics": [{"name": "helpful", "preset": "sdk/score", "score": "helpfulness"}],
+    "correlation": {"meanRequestsPerUnit": "1", "icc": "0"},
+}
+
+
+def test_a_shadow_and_an_ab_test_are_simulated_too(rollout, capsys):
+    words = ["--traffic", "5/s", "--runs", "4", "--for", "4h", "--processes", "1"]
+    file = rollout(strategy=SHADOW, analysis=SCORED)
+    assert run(["simulate", "-f", file, *words, "--metric", "helpful=0.8:0.6", "--pairing", "0.7"]) == 0
+    said = capsys.readouterr().out
+    assert "RolledBack" in said
+    assert "IN THE SHADOW" in said
+    file = rollout(strategy=AB_TEST)
+    metric = ["--metric", "errors=0.2", "--metric", "errors@brief=0.2:0.05"]
+    assert run(["simulate", "-f", file, *words, *metric]) == 0
+    assert "Won (brief)" in capsys.readouterr().out
+
+
+def test_judges_gates_and_the_calendar_can_be_said(rollout, capsys):
+    file = rollout(analysis=SCORED)
+    words = ["--traffic", "5/s", "--runs", "4", "--for", "4h", "--processes", "1", "-o", "json"]
+    how = [
+        "--judged",
+        "0.9:0.5",
+        "--judge-delay",
+        "2m",
+        "--gates",
+        "5m",
+        "--start",
+        "Fri 16:30",
+        "--icc",
+        "0.1:0.2",
+    ]
+    assert run(["simulate", "-f", file, *words, *how]) == 0
+    assert json.loads(capsys.readouterr().out)["endings"][0]["reason"] == "Harmed"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--metric", "errors@nobody=0.1"], "the rollout's challengers are candidate"),
+        (["--start", "today"], "Mon 09:00"),
+        (["--icc", "a:b"], "STABLE:CANDIDATE"),
+        (["--icc", "2"], "icc must be a number"),
+    ],
+)
+def test_wrong_usage_of_simulate_is_told(rollout, capsys, words, says):
+    assert run(["simulate", "-f", rollout(), "--traffic", "1/s", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "parts"),
+    [
+        (
+            {"strategy": SHADOW, "analysis": SCORED},
+            0,
+            ("In the shadow, where scores are compared in pairs", "-0.1 on average"),
+        ),
+        (
+            {"strategy": AB_TEST},
+            0,
+            ("an arm wins within the horizon of 2 days", "CONTROL → ARM", "it is dropped"),
+        ),
+        ({"strategy": {"immediate": {}}}, 4, ("someone says undo", "A canary instead", "until: Evidence")),
+    ],
+)
+def test_every_strategy_is_planned(rollout, capsys, spec, code, parts):
+    words = ["plan", "-f", rollout(**spec), "--traffic", "5/s"]
+    assert run(words) == code
+    said = capsys.readouterr().out
+    for part in parts:
+        assert part in said
+    assert run([*words, "-o", "json"]) == code
+    assert json.loads(capsys.readouterr().out)["decidable"]["message"]
+
+
+def test_plan_says_how_its_guarantee_holds(rollout, capsys):
+    assert run(["plan", "-f", rollout(), "--traffic", "5/s"]) == 0
+    assert "design effect 1, exact" in capsys.readouterr().out
+    assumed = {"interval": "60s", "metrics": [{"name": "errors", "preset": "sdk/errors"}]}
+    file = rollout(analysis=assumed)
+    run(["plan", "-f", file, "--traffic", "5/s"])
+    assert "design effect 4, asymptotic (correlation assumed)" in capsys.readouterr().out
+    run(["plan", "-f", file, "--traffic", "5/s", "--design-effect", "errors=2"])
+    assert "design effect 2, asymptotic (design effect)" in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_wrong_usage(capsys):

@@ -205,9 +205,11 @@ def test_every_kind_of_metric_that_is_compared_by_arms_can_be_simulated() -> Non
 def test_a_world_that_does_not_fit_the_rollout_is_refused(metrics: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         simulate(spec(), plan(), World(Traffic(1.0), metrics), runs=1)  # type: ignore[arg-type]
-    shadow = AnalysisPlan((paired_metric("errors"),))
-    with pytest.raises(ValueError, match="cannot be simulated"):
-        simulate(spec(), shadow, errors(), runs=1)
+    paired = AnalysisPlan((paired_metric("errors"),))
+    with pytest.raises(ValueError, match="needs a ScoreWorld"):
+        simulate(spec(), paired, errors(), runs=1)
+    with pytest.raises(ValueError, match="an arm other; the rollout's challengers are candidate"):
+        simulate(spec(), plan(), errors(arms={"other": {}}), runs=1)
 
 
 @pytest.mark.parametrize(

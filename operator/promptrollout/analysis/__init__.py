@@ -21,6 +21,7 @@ from promptrollout.analysis.assess import (
     describe,
     describe_remaining,
     glance,
+    guarantee_of,
 )
 from promptrollout.analysis.counts import (
     SCORE_NODES,
@@ -72,6 +73,7 @@ from promptrollout.analysis.planner import (
     closed_form,
     expected_crossing,
     forecast,
+    scenario_of,
     step_limits,
     worsened,
 )
@@ -133,9 +135,11 @@ __all__ = [
     "fold_many",
     "forecast",
     "glance",
+    "guarantee_of",
     "histogram_counts",
     "histogram_metric",
     "paired_metric",
+    "scenario_of",
     "score_counts",
     "score_metric",
     "split_score",

@@ -15,7 +15,6 @@ from promptrollout.analysis.kinds.base import HEADER, ArmValues, Slot
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import (
     AnalysisPlan,
-    Correlation,
     CorrelationBasis,
     MetricKind,
     MetricPlan,
@@ -226,7 +225,7 @@ def _metric(plan: AnalysisPlan, metric: MetricPlan, row: Array, *, estimated: bo
         promote,
         _interval(metric, kind, row, plan.alpha_rollback),
         float(row[Slot.PHI]),
-        _guarantee(kind, metric.correlation, estimated=estimated),
+        guarantee_of(metric, estimated=estimated),
         _remaining(metric, row, harm, promote),
     )
 
@@ -270,16 +269,16 @@ def _sobered(kind: Kind, totals: Array, n_s: float) -> Array:
     return result
 
 
-def _guarantee(kind: Kind, correlation: Correlation, *, estimated: bool) -> Guarantee:
-    """`estimated`: whether cluster sums have told the design effect; until they have, it is an assumption."""
-    if kind.asymptotic:
+def guarantee_of(metric: MetricPlan, *, estimated: bool) -> Guarantee:
+    """`estimated`: whether something has told the design effect; until it has, it is an assumption."""
+    if kind_of(metric).asymptotic:
         return Guarantee.Asymptotic
-    match correlation.basis:
+    match metric.correlation.basis:
         case CorrelationBasis.Independent:
             return Guarantee.Exact
-        case CorrelationBasis.Assumed:
-            return Guarantee.AssumedCorrelation
-        case CorrelationBasis.Clusters if not estimated:
+        case CorrelationBasis.Declared if metric.correlation.phi == 1.0:
+            return Guarantee.Exact  # declared to be independent
+        case CorrelationBasis.Assumed | CorrelationBasis.Clusters if not estimated:
             return Guarantee.AssumedCorrelation
         case _:
             return Guarantee.DesignEffect

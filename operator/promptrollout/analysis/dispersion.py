@@ -11,6 +11,12 @@ of one outcome v = sum of squares / N - p^2,
 
 The product with the neighbouring block catches conversations that straddle two. phi must be fixed before the
 outcomes it divides: `fold` applies a block's phi only to windows that open after the block has closed.
+
+The candidate may be more correlated than stable, and at a small weight nearly all of the variance of the difference is
+its own, while nearly all of the sums are stable's. So phi is at least the candidate's own estimate, by the same formula
+from its sums alone, with a prior worth OWN_SHARE of nu events. What is believed before it has any outcomes is phi0, but
+not more than requests of one unit can bring about at all: phi = 1 + (m - 1) icc <= m with m = E n^2 / E n, which the
+spread of the clusters' numbers of requests tells, K / (K-1) sum_k (n_k - N/K)^2 / N, again with a prior and its error.
 """
 
 from __future__ import annotations
@@ -29,13 +35,17 @@ _LARGEST_GAP = 0.25
 #: Priors: design effect of requests and of first events per unit, worth this many expected events (or scores).
 PHI0_REQUESTS, PHI0_UNITS = 4.0, 2.0
 NU_EVENTS, NU_SCORES = 10.0, 20.0
+#: How much of nu the candidate's own prior is worth.
+OWN_SHARE = 0.4
+#: Prior of E n^2 / E n of requests per unit (geometric conversations of 8), worth so many requests.
+_LENGTH, _NU_LENGTH = 15.0, 100.0
 #: Fewer clusters than this say nothing about their spread.
 FEWEST_CLUSTERS = 2
 _ARMS = 2
 
 
-class _At(IntEnum):
-    """Running sums over blocks, then the ends of the current and the previous block."""
+class _Sum(IntEnum):
+    """Running sums over blocks of one estimate."""
 
     NUM = 0
     DEN = 1
@@ -44,14 +54,29 @@ class _At(IntEnum):
     DEN2 = 4
     DOF = 5
     SAMPLES = 6
-    START = 7  #: of the block being filled; nan while there is none
-    END = 8
-    PREVIOUS_END = 9
 
 
-_HEAD = len(_At)
+_SUMS = len(_Sum)
+#: Both arms together, and the candidate by itself.
+_BOTH, _OWN = slice(0, _SUMS), slice(_SUMS, 2 * _SUMS)
+
+
+class _At(IntEnum):
+    """What follows them: the spread of the clusters' requests, then the ends of the current and the previous block."""
+
+    LENGTHS = 2 * _SUMS
+    REQUESTS = 2 * _SUMS + 1
+    FREEDOM = 2 * _SUMS + 2
+    START = 2 * _SUMS + 3  #: of the block being filled; nan while there is none
+    END = 2 * _SUMS + 4
+    PREVIOUS_END = 2 * _SUMS + 5
+
+
+_HEAD = _At.PREVIOUS_END + 1
 #: Leading floats that change only when a block closes.
-SUMS = 7
+SUMS = int(_At.START)
+#: States of operators before the candidate had sums of its own: both arms' sums and the three times.
+_OLD_HEAD = _SUMS + 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +102,16 @@ def fresh(clusters: int) -> Array:
     state = np.zeros(width(clusters))
     state[[_At.START, _At.END, _At.PREVIOUS_END]] = np.nan
     return state
+
+
+def modern(state: Array) -> Array:
+    """A state [width] as this version keeps it; of an older one the candidate's own sums begin anew.
+
+    Both arms' cluster sums come in fours of K and twice an odd number, by which the two can be told apart.
+    """
+    if (len(state) - _OLD_HEAD) % 4 or len(state) < _OLD_HEAD:
+        return state
+    return np.concatenate([state[:_SUMS], np.zeros(_HEAD - _OLD_HEAD), state[_SUMS:]])
 
 
 def read(counts: ClusterCounts) -> tuple[Array, int] | str:
@@ -129,34 +164,40 @@ def _close(state: Array) -> Array:
     block, before = state[:, _HEAD : _HEAD + size], state[:, _HEAD + size :]
     gap = state[:, _At.START] - state[:, _At.PREVIOUS_END]
     joined = np.abs(gap) <= _LARGEST_GAP * BLOCK_SECONDS  # nan compares false: no block before
-    num = np.zeros(len(state))
-    den, dof, samples = num.copy(), num.copy(), num.copy()
     arm_size = size // _ARMS
     clusters = (arm_size - 1) // 2
-    for start in (0, arm_size):
+    result = state.copy()
+    both = np.zeros((len(state), _SUMS))
+    for start in (0, arm_size):  # stable, candidate
         z, information, n = _deviations(block[:, start : start + arm_size])
         z_before, _, _ = _deviations(before[:, start : start + arm_size])
         product = np.where(joined[:, None], z * z_before, 0.0)
-        num += clusters / (clusters - 1.0) * (z * z + 2.0 * product).sum(axis=1)
-        den += information
-        samples += n
-        dof += np.where(information > 0.0, clusters - 1.0, 0.0)
-    result = state.copy()
-    for slot, value in (
-        (_At.NUM, num),
-        (_At.DEN, den),
-        (_At.NUM2, num * num),
-        (_At.NUM_DEN, num * den),
-        (_At.DEN2, den * den),
-        (_At.DOF, dof),
-        (_At.SAMPLES, samples),
-    ):
-        result[:, slot] += value
+        own = np.zeros((len(state), _SUMS))
+        own[:, _Sum.NUM] = clusters / (clusters - 1.0) * (z * z + 2.0 * product).sum(axis=1)
+        own[:, _Sum.DEN] = information
+        own[:, _Sum.DOF] = np.where(information > 0.0, clusters - 1.0, 0.0)
+        own[:, _Sum.SAMPLES] = n
+        both += own
+        if start:
+            result[:, _OWN] += _squared(own)
+        requests = block[:, start : start + clusters]
+        off = requests - n[:, None] / clusters
+        result[:, _At.LENGTHS] += clusters / (clusters - 1.0) * (off * off).sum(axis=1)
+        result[:, _At.REQUESTS] += n
+        result[:, _At.FREEDOM] += np.where(n > 0.0, clusters - 1.0, 0.0)
+    result[:, _BOTH] += _squared(both)
     result[:, _At.PREVIOUS_END] = state[:, _At.END]
     result[:, [_At.START, _At.END]] = np.nan
     result[:, _HEAD + size :] = block
     result[:, _HEAD : _HEAD + size] = 0.0
     return result
+
+
+def _squared(sums: Array) -> Array:
+    """A block's sums [B, 7] with the squares of num and den filled in."""
+    num, den = sums[:, _Sum.NUM], sums[:, _Sum.DEN]
+    sums[:, _Sum.NUM2], sums[:, _Sum.NUM_DEN], sums[:, _Sum.DEN2] = num * num, num * den, den * den
+    return sums
 
 
 def _deviations(arm: Array) -> tuple[Array, Array, Array]:
@@ -173,23 +214,46 @@ def _deviations(arm: Array) -> tuple[Array, Array, Array]:
 
 def learned(state: Array) -> bool:
     """Whether a state [width] holds at least one closed block with outcomes."""
-    return bool(state[_At.DOF] > 0.0)
+    return bool(modern(state)[_Sum.DOF] > 0.0)
 
 
 def design_effect(state: Array, prior: Prior) -> Array:
     """Design effects phi [B] of states [B, width]; the prior's phi0 before the first block."""
-    den, samples = state[:, _At.DEN], state[:, _At.SAMPLES]
-    nu = np.full(len(state), prior.nu)
+    both = state[:, _BOTH]
+    worth, most = _worth(both, prior), _longest(state)
+    pooled = _estimate(both, np.full(len(state), prior.phi0), worth)
+    own = _estimate(state[:, _OWN], np.minimum(prior.phi0, most), OWN_SHARE * worth)
+    result: Array = np.maximum(1.0, np.maximum(pooled, np.minimum(own, most)))
+    return result
+
+
+def _worth(sums: Array, prior: Prior) -> Array:
+    """What a prior weighs, in units of den [B]."""
+    nu = np.full(len(sums), prior.nu)
     if prior.scores:
-        nu *= den / np.where(samples > 0.0, samples, 1.0)
+        samples = sums[:, _Sum.SAMPLES]
+        nu *= sums[:, _Sum.DEN] / np.where(samples > 0.0, samples, 1.0)
+    return nu
+
+
+def _estimate(sums: Array, phi0: Array, nu: Array) -> Array:
+    """The estimate and its standard error, added up [B], of running sums [B, 7]."""
+    den, dof = sums[:, _Sum.DEN], sums[:, _Sum.DOF]
     total = den + nu
     safe = np.where(total > 0.0, total, 1.0)
-    known = total > 0.0
-    estimate = np.where(known, (np.maximum(state[:, _At.NUM], 0.0) + nu * prior.phi0) / safe, prior.phi0)
-    residual = state[:, _At.NUM2] - 2.0 * estimate * state[:, _At.NUM_DEN] + estimate**2 * state[:, _At.DEN2]
+    estimate = np.where(total > 0.0, (np.maximum(sums[:, _Sum.NUM], 0.0) + nu * phi0) / safe, phi0)
+    residual = sums[:, _Sum.NUM2] - 2.0 * estimate * sums[:, _Sum.NUM_DEN] + estimate**2 * sums[:, _Sum.DEN2]
     between = np.maximum(residual, 0.0) / safe**2
-    dof = np.where(state[:, _At.DOF] > 0.0, state[:, _At.DOF], 1.0)
-    within = 6.0 * estimate**2 / dof * (den / safe) ** 2
-    error = np.where(state[:, _At.DOF] > 0.0, np.sqrt(np.maximum(between, within)), 0.0)
-    result: Array = np.maximum(1.0, estimate + error)
+    within = 6.0 * estimate**2 / np.where(dof > 0.0, dof, 1.0) * (den / safe) ** 2
+    error = np.where(dof > 0.0, np.sqrt(np.maximum(between, within)), 0.0)
+    result: Array = estimate + error
+    return result
+
+
+def _longest(state: Array) -> Array:
+    """E n^2 / E n of requests per unit, with its error on top [B]."""
+    requests, freedom = state[:, _At.REQUESTS], state[:, _At.FREEDOM]
+    estimate = (state[:, _At.LENGTHS] + _NU_LENGTH * _LENGTH) / (requests + _NU_LENGTH)
+    error = np.sqrt(6.0 / np.where(freedom > 0.0, freedom, 1.0)) * (freedom > 0.0)
+    result: Array = estimate * (1.0 + error)
     return result

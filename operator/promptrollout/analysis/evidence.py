@@ -334,4 +334,9 @@ def _metric(
         if len(counts) != kind.columns * FLOAT.itemsize:
             raise ValueError("late counts of the wrong length")
         late.append(LatePending(position, int(_number(exposure)), _number(phi), _number(phi_units), counts))
-    return row, (requests, units), late
+    return row, (_modern(requests), _modern(units)), late
+
+
+def _modern(blocks: bytes) -> bytes:
+    """Cluster blocks of any version, as this one keeps them."""
+    return dispersion.modern(np.frombuffer(blocks, dtype=FLOAT)).astype(FLOAT).tobytes() if blocks else b""

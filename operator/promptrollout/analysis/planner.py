@@ -38,10 +38,17 @@ _HALVINGS = 30
 
 @dataclass(frozen=True, slots=True)
 class RampStep:
-    """A weight in 1/10,000 and how many seconds it lasts."""
+    """A weight in 1/10,000 and how many seconds it lasts; `mirrored`: the candidate answers beside stable."""
 
     weight: int
     seconds: float
+    mirrored: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """Stable samples per candidate sample."""
+        others = FULL_WEIGHT if self.mirrored else FULL_WEIGHT - self.weight
+        return others / self.weight if self.weight else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,11 @@ class Scenario:
     candidate: Counts
     stable: Counts | None
     design_effect: float | None = None
+
+
+def scenario_of(metric: MetricPlan, candidate: Counts, stable: Counts, phi: float | None = None) -> Scenario:
+    """A scenario; of pairs, `stable` is what they look like where both arms are alike, and no arm of its own."""
+    return Scenario(metric, candidate, None if isinstance(stable, PairedCounts) else stable, phi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +109,10 @@ def forecast(
     ]
     found: list[Forecast] = [Forecast(None, None) for _ in scenarios]
     clock = samples = 0.0
-    for step, seconds, weight in _walk(ramp):
-        share = weight / FULL_WEIGHT
+    for step, seconds in _walk(ramp):
+        share = ramp[step].weight / FULL_WEIGHT
         batch = [
-            FoldItem(p, e, (_expected(s, (clock, clock + seconds), step, weight, traffic),))
+            FoldItem(p, e, (_expected(s, (clock, clock + seconds), (step, ramp[step]), traffic),))
             for p, e, s in zip(plans, evidence, scenarios, strict=True)
         ]
         evidence = fold_many(batch)
@@ -124,14 +136,14 @@ def _crossed(found: Forecast, evidence: Evidence, harm: float, promote: float, h
     )
 
 
-def _walk(ramp: Sequence[RampStep]) -> list[tuple[int, float, int]]:
-    """(step, seconds, weight) of the walk's windows."""
+def _walk(ramp: Sequence[RampStep]) -> list[tuple[int, float]]:
+    """(step, seconds) of the walk's windows."""
     windows = []
     for number, step in enumerate(ramp):
         left, length = step.seconds, _FIRST_WINDOW
         while left > 0.0:
             length = min(length, left)
-            windows.append((number, length, step.weight))
+            windows.append((number, length))
             left -= length
             length *= _GROWTH
     return windows
@@ -154,12 +166,15 @@ def _seed(scenario: Scenario) -> dict[str, History]:
 
 
 def _expected(
-    scenario: Scenario, times: tuple[float, float], step: int, weight: int, traffic: float
+    scenario: Scenario, times: tuple[float, float], at: tuple[int, RampStep], traffic: float
 ) -> Window:
-    share, samples = weight / FULL_WEIGHT, traffic * (times[1] - times[0])
-    stable = None if scenario.stable is None else scaled(scenario.stable, samples * (1.0 - share))
-    pair = Pair(scaled(scenario.candidate, samples * share), stable)
-    return Window(times[0], times[1], step, weight, {scenario.metric.name: pair})
+    number, step = at
+    samples = traffic * (times[1] - times[0]) * step.weight / FULL_WEIGHT
+    stable = None
+    if scenario.stable is not None:
+        stable = scaled(scenario.stable, samples * step.ratio if step.weight else 0.0)
+    pair = Pair(scaled(scenario.candidate, samples), stable)
+    return Window(times[0], times[1], number, step.weight, {scenario.metric.name: pair})
 
 
 def scaled(counts: Counts, samples: float) -> Counts:
@@ -229,10 +244,15 @@ def _towards(levels: tuple[float, ...], share: float, *, last: bool) -> tuple[fl
 
 
 def closed_form(
-    scenario: Scenario, weight: int, log_needed: float, *, promote: bool = False, factor: float = MEAN_FACTOR
+    scenario: Scenario,
+    step: RampStep,
+    log_needed: float,
+    *,
+    promote: bool = False,
+    factor: float = MEAN_FACTOR,
 ) -> float:
-    """Candidate samples to a decision at a constant weight: factor * ln(1 / alpha) * phi / I, inf if never."""
-    ratio = (FULL_WEIGHT - weight) / weight if weight else math.inf
+    """Candidate samples to a decision at a step's weight: factor * ln(1 / alpha) * phi / I, inf if never."""
+    ratio = step.ratio
     if not 0.0 < ratio < math.inf:
         return math.inf
     known = information(scenario.metric, scenario.candidate, scenario.stable, ratio)
@@ -257,7 +277,7 @@ def expected_crossing(
     needed, clock, samples = 1.0, 0.0, 0.0
     for number, step in enumerate(ramp):
         pace = traffic * step.weight / FULL_WEIGHT
-        whole = closed_form(scenario, step.weight, log_needed, promote=promote, factor=factor)
+        whole = closed_form(scenario, step, log_needed, promote=promote, factor=factor)
         # The share of a decision that this step brings a second.
         speed = pace / whole if whole > 0.0 else math.inf
         if speed > 0.0 and (lasts := needed / speed) <= step.seconds:
@@ -289,7 +309,7 @@ def step_limits(
 
         def shown(share: float, step: RampStep = step, samples: float = samples) -> bool:
             candidate = worsened(stable, share, higher_is_better=metric.higher_is_better)
-            return closed_form(Scenario(metric, candidate, stable), step.weight, log_needed) <= samples
+            return closed_form(scenario_of(metric, candidate, stable), step, log_needed) <= samples
 
         low, high = 0.0, 1.0
         if not shown(high):

@@ -16,6 +16,7 @@ from promptrollout.cli.access import Cluster, Where, run
 from promptrollout.cli.printing import CliError, fail, load_documents
 from promptrollout.cluster.objects import PolicyKey
 from promptrollout.cluster.values import mapping_at, number_at, text_at
+from promptrollout.rollout.strategies import strategy_of
 from promptrollout.sources.planning import Planned, plan_of
 
 File = Annotated[str, typer.Option("-f", "--filename", help="A PromptRollout as YAML; - is standard input.")]
@@ -35,7 +36,8 @@ _ROLLOUT = "PromptRollout"
 class Wanted:
     """A rollout in a file, understood.
 
-    `spec` is merged with its policy's `rules`, if it names one; `document` is as it was written.
+    `spec` is merged with its policy's `rules`, if it names one; `document` is as it was written. `shadowed` is what is
+    compared in a shadow, if it begins with one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Wanted:
     planned: Planned
     document: Mapping[str, object] = field(default_factory=dict)
     rules: PolicyRules | None = None
+    shadowed: Planned | None = None
 
 
 def load_rollout(file: str, policy: str | None = None, where: Where | None = None) -> Wanted:
@@ -69,11 +72,15 @@ def load_rollout(file: str, policy: str | None = None, where: Where | None = Non
     spec = parse_spec(merged.spec if merged else found[0].get("spec"))
     if not isinstance(spec, RolloutSpec):
         _refuse(file, spec, merged)
-    planned = plan_of(spec.analysis)
+    rivals = strategy_of(spec.strategy).rivals
+    planned = plan_of(spec.analysis, rivals)
     if not isinstance(planned, Planned):
         _refuse(file, planned, merged)
+    shadowed = plan_of(spec.analysis, shadow=True) if spec.strategy.shadow else None
     namespace = text_at(metadata, "namespace") or "default"
-    return Wanted(text_at(metadata, "name"), namespace, spec, planned, found[0], rules)
+    name = text_at(metadata, "name")
+    in_shadow = shadowed if isinstance(shadowed, Planned) else None
+    return Wanted(name, namespace, spec, planned, found[0], rules, in_shadow)
 
 
 def _refuse(file: str, problems: Sequence[Problem], merged: Merged | None = None) -> NoReturn:

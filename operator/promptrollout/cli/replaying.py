@@ -217,7 +217,8 @@ def _print(kept: Kept, found: Sequence[Replayed], other: Assessment | None) -> N
         out.print(f"{other.verdict.value}: {other.reason}", markup=False)
         for metric in other.metrics:
             out.print(
-                f"  {metric.name}: {metric.verdict.value}, harm {metric.harm}, non-inferior {metric.promote}",
+                f"  {metric.name}: {metric.verdict.value}, harm {metric.harm}, non-inferior {metric.promote}, "
+                f"{metric.guarantee.value}",
                 markup=False,
             )
 

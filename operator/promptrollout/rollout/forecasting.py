@@ -18,7 +18,11 @@ from promptrollout.analysis import (
     Counts,
     Crossing,
     EventCounts,
+    MetricKind,
     MetricPlan,
+    PairedCounts,
+    RampStep,
+    Scenario,
     ScoreCounts,
     SumCounts,
     closed_form,
@@ -27,7 +31,8 @@ from promptrollout.analysis import (
     step_limits,
     worsened,
 )
-from promptrollout.api.quantities import WHOLE
+from promptrollout.api.quantities import WHOLE, parse_duration
+from promptrollout.api.spec import RolloutSpec
 from promptrollout.rollout.outlook import Decidable, Facts, decidable, exposure, judge, required, shown_after
 from promptrollout.rollout.ramp import Ramp, Stage
 
@@ -55,7 +60,10 @@ _LESS, _MOST_WORSE = 0.75, 1.25
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
-    """What happens if the candidate is like this; None: not shown before the deadline."""
+    """What happens if the candidate is like this; None: not shown before the deadline.
+
+    `users` are those who meet its answers: in a shadow nobody does, however many `requests` it answers.
+    """
 
     metric: str
     effect: str
@@ -101,13 +109,7 @@ def plan_rollout(ramp: Ramp, plan: AnalysisPlan, facts: Facts, reaction: float =
     """
     steps = ramp.undecided()
     wanted = [(metric, scenario) for metric in required(plan) if (scenario := facts.scenario(metric))]
-    bad = [
-        (metric, label, scenario)
-        for metric in plan.metrics
-        if metric.guards and metric.name in facts.stable
-        for label, candidate in effects_of(metric, facts.stable[metric.name])
-        if (scenario := facts.scenario(metric, candidate))
-    ]
+    bad = harmful(plan, facts)
     scenarios = [scenario for _, scenario in wanted] + [scenario for *_, scenario in bad]
     found = forecast(scenarios, steps, facts.per_second, plan)
     coarse = shown_after(ramp, plan, facts)
@@ -145,9 +147,10 @@ def _effect(
 ) -> EffectRow:
     if harm is None:
         return EffectRow(*what, None, None, None, None)
-    weight = ramp.stages[harm.step].weight
-    requests = harm.candidate_samples + facts.per_second * weight / WHOLE * reaction
-    return EffectRow(*what, harm, ramp.number(harm), requests, requests / facts.per_user)
+    stage = ramp.stages[harm.step]
+    requests = harm.candidate_samples + facts.per_second * stage.weight / WHOLE * reaction
+    met = 0.0 if stage.mirrored else requests
+    return EffectRow(*what, harm, ramp.number(harm), requests, met / facts.per_user)
 
 
 def _stages(ramp: Ramp, plan: AnalysisPlan, facts: Facts) -> Iterable[StageRow]:
@@ -189,6 +192,17 @@ def _dilution(plan: AnalysisPlan, metric: MetricPlan) -> float:
 # Effects.
 
 
+def harmful(plan: AnalysisPlan, facts: Facts) -> list[tuple[MetricPlan, str, Scenario]]:
+    """Each guard with candidates that are worse in it, in words and as scenarios."""
+    return [
+        (metric, label, scenario)
+        for metric in plan.metrics
+        if metric.guards and metric.name in facts.stable
+        for label, candidate in effects_of(metric, facts.stable[metric.name])
+        if (scenario := facts.scenario(metric, candidate))
+    ]
+
+
 def effects_of(metric: MetricPlan, stable: Counts) -> list[tuple[str, Counts]]:
     """Candidates that are worse than stable by so much, in words that a reader of the metric understands."""
     shares: list[float] = []
@@ -201,6 +215,8 @@ def effects_of(metric: MetricPlan, stable: Counts) -> list[tuple[str, Counts]]:
             shares = [drop / mean for drop in _DROPS if drop < mean]
         case SumCounts():
             shares = list(_GROWTHS)
+        case PairedCounts():
+            shares = list(_DROPS)
         case _:
             shares = list(_SHARES)
     worse = [worsened(stable, share, higher_is_better=metric.higher_is_better) for share in shares]
@@ -217,6 +233,8 @@ def describe_change(metric: MetricPlan, stable: Counts, candidate: Counts) -> st
             return f"{_mean(stable):.3g} → {_mean(candidate):.3g}"
         case SumCounts(), SumCounts() if stable.count and candidate.count and stable.sum:
             return f"mean x {candidate.sum / candidate.count / (stable.sum / stable.count):.3g}"
+        case PairedCounts(), PairedCounts() if candidate.count:
+            return f"{candidate.sum / candidate.count:+.3g} on average"
         case _:
             share = _worst_share(stable, candidate)
             worst = "lowest" if metric.higher_is_better else "highest"
@@ -240,6 +258,39 @@ def _worst_share(stable: Counts, candidate: Counts) -> float:
     lost = math.fsum(m for m in moved if m > 0.0)
     rest = 1.0 - min((before[-1] if moved[-1] < 0.0 else before[0]) / sizes[0], 1.0)
     return lost / rest if rest > 0.0 else 0.0
+
+
+# Shadows, and what compares nothing.
+
+
+def in_pairs(facts: Facts, plan: AnalysisPlan) -> Facts:
+    """What is known of scores, as pairs: where nothing tells how alike both scores of a request are, half alike.
+
+    Then their difference varies as much as one score does: sd sqrt(2 (1 - 1/2)).
+    """
+    pairs: dict[str, Counts] = {}
+    for metric in plan.metrics:
+        stable = facts.stable.get(metric.name)
+        if metric.kind is MetricKind.Paired and isinstance(stable, ScoreCounts):
+            pairs[metric.name] = PairedCounts(1e6, 0.0, _variance(stable) * 1e6)
+    return replace(facts, stable={**facts.stable, **pairs})
+
+
+def _variance(scores: ScoreCounts) -> float:
+    last, size = len(scores.nodes) - 1, math.fsum(scores.nodes)
+    if not size:
+        return 0.04
+    mean = math.fsum(n * i / last for i, n in enumerate(scores.nodes)) / size
+    return math.fsum(n * (i / last - mean) ** 2 for i, n in enumerate(scores.nodes)) / size
+
+
+def usual_ramp(spec: RolloutSpec, plan: AnalysisPlan, facts: Facts) -> Ramp:
+    """A canary for a rollout that has none."""
+    deadline = parse_duration(spec.progress_deadline).total_seconds()
+    plain = Ramp(
+        (Stage(1, WHOLE // 2, _SHORTEST_STEP, evidence=True, longest=deadline),), deadline, holds=True
+    )
+    return better_ramp(plain, plan, facts) or plain
 
 
 # A better ramp.
@@ -307,10 +358,7 @@ def _figures(ramp: Ramp, plan: AnalysisPlan, facts: Facts) -> tuple[float, float
             facts.per_second,
             plan.harm_threshold + _dilution(plan, metric),
         )
-        for metric in plan.metrics
-        if metric.guards and metric.name in facts.stable
-        for _, candidate in effects_of(metric, facts.stable[metric.name])
-        if (scenario := facts.scenario(metric, candidate))
+        for metric, _, scenario in harmful(plan, facts)
     ]
     return (math.inf if end is None else end), exposure(crossings, ramp, facts.per_second)
 
@@ -343,7 +391,7 @@ def _long_enough(weight: int, number: int, plan: AnalysisPlan, facts: Facts) -> 
         scenario = facts.scenario(metric, candidate)
         if scenario is not None:
             log_needed = plan.harm_threshold + _dilution(plan, metric)
-            samples = closed_form(scenario, weight, log_needed)
+            samples = closed_form(scenario, RampStep(weight, 1.0), log_needed)
             needed.append(samples / max(facts.per_second * weight / WHOLE, 1e-12))
     lasts = min(max(min(needed, default=_SHORTEST_STEP), _SHORTEST_STEP), _LONGEST_STEP)
     return _rounded(lasts)

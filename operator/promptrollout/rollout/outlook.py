@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from promptrollout.analysis import (
     AnalysisPlan,
     Counts,
     Crossing,
     MetricPlan,
-    PairedCounts,
-    RampStep,
     Role,
     Scenario,
     expected_crossing,
+    scenario_of,
 )
 from promptrollout.api.quantities import WHOLE
 from promptrollout.rollout.ramp import Ramp, round_duration
@@ -41,8 +40,7 @@ class Facts:
         stable = self.stable.get(metric.name)
         if stable is None:
             return None
-        other = None if isinstance(stable, PairedCounts) else stable
-        return Scenario(metric, candidate or stable, other, self.design_effects.get(metric.name))
+        return scenario_of(metric, candidate or stable, stable, self.design_effects.get(metric.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def judge(
 ) -> Decidable:
     """The same from known times: seconds by Required metric."""
     if ramp is None:
-        return Decidable(None, "NotPlanned", "only canaries with a weight are planned")
+        return Decidable(None, "NotPlanned", "no step of this rollout has a weight, so nothing is compared")
     wanted = required(plan)
     if not wanted:
         said = "no metric is Required, so nothing can show non-inferiority: make one Required"
@@ -87,10 +85,12 @@ def judge(
     end = ramp.promoted(longest)
     traffic = f"{facts.per_second * _DAY:,.0f} requests a day"
     if end is not None and longest is not None:
+        where = " in the shadow" if ramp.in_shadow else ""
+        what = "goes on" if ramp.in_shadow else "is promoted"
         said = (
-            f"a candidate like stable is shown non-inferior in about {_words(longest)} at {traffic} "
-            f"(slowest: {slowest.name}) and promoted after about {_words(end)}; "
-            f"progressDeadline is {_words(ramp.deadline)}"
+            f"a candidate like stable is shown non-inferior{where} in about {words(longest)} at {traffic} "
+            f"(slowest: {slowest.name}) and {what} after about {words(end)}; "
+            f"progressDeadline is {words(ramp.deadline)}"
         )
         return Decidable(YES, "Decidable", said, shown)
     needs, limit, cure = _needs(longest), _limit(ramp, longest), _cure(ramp, longest)
@@ -104,7 +104,7 @@ def shown_after(ramp: Ramp, plan: AnalysisPlan, facts: Facts) -> dict[str, float
     What takes longer than the deadline is continued at the last weight, so that it can be said how much longer.
     """
     steps = ramp.undecided()
-    steps = [*steps[:-1], RampStep(steps[-1].weight, _EVER)] if steps else []
+    steps = [*steps[:-1], replace(steps[-1], seconds=_EVER)] if steps else []
     found: dict[str, float | None] = {}
     for metric in required(plan):
         scenario = facts.scenario(metric)
@@ -122,12 +122,12 @@ def _or_ever(seconds: float | None) -> float:
 def _needs(seconds: float | None) -> str:
     if seconds is None:
         return "cannot be shown within a year"
-    return f"needs about {_words(seconds)}"
+    return f"needs about {words(seconds)}"
 
 
 def _limit(ramp: Ramp, longest: float | None) -> str:
     if ramp.holds or (longest is not None and longest > ramp.deadline):
-        return f"progressDeadline is {_words(ramp.deadline)}"
+        return f"progressDeadline is {words(ramp.deadline)}"
     return "and the steps end sooner"
 
 
@@ -135,18 +135,24 @@ def _cure(ramp: Ramp, longest: float | None) -> str:
     """What to change."""
     cures = []
     if longest is not None and longest < 30 * _DAY:
+        waits = (
+            "in the shadow's duration" if ramp.in_shadow else "in the timeout of a step with until: Evidence"
+        )
         cures.append(
             f"allow {round_duration(longest * 1.5)} in progressDeadline"
-            + ("" if ramp.holds else " and in the timeout of a step with until: Evidence")
+            + ("" if ramp.holds else f" and {waits}")
         )
     heaviest = max(stage.weight for stage in ramp.stages)
-    if heaviest < WHOLE // 2:
+    if ramp.in_shadow and heaviest < WHOLE:
+        cures.append(f"sample more than {heaviest / 100:g}% of the requests")
+    elif heaviest < WHOLE // 2:
         cures.append(f"end the ramp at 50% instead of {heaviest / 100:g}%")
     cures.append("widen promoteMargin")
     return " or ".join(cures)
 
 
-def _words(seconds: float) -> str:
+def words(seconds: float) -> str:
+    """A length of time for people, in two digits or so."""
     for unit, size in (("days", _DAY), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""A canary's steps as the planner sees them: weights and how long they last at a given traffic."""
+"""The steps of a canary or a shadow as the planner sees them: weights and how long they last at a given traffic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptrollout.analysis import Crossing, RampStep
-from promptrollout.api.canary import CanaryStep
+from promptrollout.api.canary import Canary, CanaryStep
 from promptrollout.api.quantities import WHOLE, parse_duration, parse_weight
 from promptrollout.api.spec import OnInconclusive, RolloutSpec
 
@@ -15,7 +15,8 @@ from promptrollout.api.spec import OnInconclusive, RolloutSpec
 class Stage:
     """One step: its weight (1/10,000), the seconds it lasts in any case, and how long it may wait for evidence.
 
-    `number` is the step's in the spec, from 1 (gates have numbers, but are no stages).
+    `number` is the step's in the spec, from 1 (gates have numbers, but are no stages). `mirrored`: it is a shadow; its
+    weight is the share of requests that the candidate answers beside stable.
     """
 
     number: int
@@ -23,6 +24,7 @@ class Stage:
     seconds: float
     evidence: bool = False
     longest: float = 0.0
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,35 @@ class Ramp:
 
     @classmethod
     def of(cls, spec: RolloutSpec, traffic: float) -> Ramp | None:
-        """The ramp of a canary at so many requests a second; None if the strategy is none, or has only gates."""
-        if spec.strategy.canary is None:
-            return None
-        steps = enumerate(spec.strategy.canary.steps, 1)
+        """What is compared first: a canary, or a shadow; None if the strategy is neither, or has only gates."""
+        shadow = spec.strategy.shadow
+        if shadow is not None:
+            lasts = parse_duration(shadow.duration).total_seconds()
+            stage = Stage(1, parse_weight(shadow.sample), lasts, evidence=True, mirrored=True)
+            return cls._made(spec, (stage,))
+        return cls._canary(spec, spec.strategy.canary, traffic, 1)
+
+    @classmethod
+    def after_shadow(cls, spec: RolloutSpec, traffic: float) -> Ramp | None:
+        """The canary that follows a shadow, with evidence of its own; None if there is none."""
+        shadow = spec.strategy.shadow
+        return cls._canary(spec, shadow.then.canary, traffic, 2) if shadow and shadow.then else None
+
+    @classmethod
+    def _canary(cls, spec: RolloutSpec, canary: Canary | None, traffic: float, first: int) -> Ramp | None:
+        steps = enumerate(canary.steps if canary else (), first)
         stages = tuple(_stage(number, step, traffic) for number, step in steps if step.weight is not None)
+        return cls._made(spec, stages) if stages else None
+
+    @classmethod
+    def _made(cls, spec: RolloutSpec, stages: tuple[Stage, ...]) -> Ramp:
         deadline = parse_duration(spec.progress_deadline).total_seconds()
-        return cls(stages, deadline, spec.analysis.on_inconclusive is OnInconclusive.HOLD) if stages else None
+        return cls(stages, deadline, spec.analysis.on_inconclusive is OnInconclusive.HOLD)
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether no user meets the candidate."""
+        return any(stage.mirrored for stage in self.stages)
 
     def undecided(self) -> list[RampStep]:
         """What a candidate goes through that is never shown non-inferior: it waits where evidence is wanted."""
@@ -52,7 +76,7 @@ class Ramp:
             waits = self.holds and (stage.evidence or last)
             lasts = self.deadline - clock if waits else max(stage.seconds, stage.longest)
             lasts = max(min(lasts, self.deadline - clock), 0.0)
-            steps.append(RampStep(stage.weight, lasts))
+            steps.append(RampStep(stage.weight, lasts, stage.mirrored))
             clock += lasts
             if stage.evidence and self.holds:
                 break

@@ -4,14 +4,17 @@
     report = simulate(spec, plan, world, runs=1000, processes=2)
     report.share(Outcome.RolledBack).value, report.endings, report.to_dict()
 
+Canaries, A/B tests (`Plans.contests`, `World.arms`) and shadows (`Plans.shadow`), with gates and calendars.
 Windows are the spec's intervals; a weight takes effect with the first window after the pods have loaded it.
 """
 
+from promptrollout.simulation.plans import Plans, challengers
 from promptrollout.simulation.report import Ending, Moment, Report, Share, Spread
 from promptrollout.simulation.simulate import Progress, simulate
 from promptrollout.simulation.trial import Outcome, RunResult
 from promptrollout.simulation.world import (
     Course,
+    CoverageWorld,
     EventWorld,
     LatencyWorld,
     MetricWorld,
@@ -25,6 +28,7 @@ from promptrollout.simulation.world import (
 
 __all__ = [
     "Course",
+    "CoverageWorld",
     "Ending",
     "EventWorld",
     "LatencyWorld",
@@ -32,6 +36,7 @@ __all__ = [
     "Moment",
     "Outage",
     "Outcome",
+    "Plans",
     "Progress",
     "Report",
     "RunResult",
@@ -41,6 +46,7 @@ __all__ = [
     "SumWorld",
     "Traffic",
     "World",
+    "challengers",
     "is_worse",
     "simulate",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,11 @@ from promptrollout.analysis import (
 )
 from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests, until_first
 from promptrollout.simulation.levels import Variant, as_counts, badness, variant, width
-from promptrollout.simulation.world import MetricWorld, ScoreWorld, World
+from promptrollout.simulation.world import CoverageWorld, MetricWorld, ScoreWorld, World
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-#: Variants of answers: stable, candidate like stable (before the onset or warm), and with cold caches.
-_STABLE, _WARM, _COLD = range(3)
 #: Stable's past before a trial: at most so long and about so many requests (as the source reads it).
 _HISTORY_HOURS, _HISTORY_REQUESTS, _SEED_REQUESTS = 24, 200_000.0, 5000
 _HOUR = 3600.0
@@ -34,38 +32,76 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """What is served during a window, per run: candidate's share in [0, 1], exposure, whether its caches are cold."""
+    """What is served during a window, per run.
+
+    `share`: of each challenger in [0, 1], [R] or [R, challengers]; stable serves the rest. `exposure`, `cold` (whether
+    the challengers' caches are) and `alive` (whether anything is to be drawn for this run at all): [R]. `dropped`:
+    whose share stable serves, [R, challengers]. `mirrored`: challengers answer beside stable, which serves all.
+    """
 
     share: Array
     exposure: Places
     cold: NDArray[np.bool_]
-    alive: NDArray[np.bool_]  #: whether anything is to be drawn for this run at all
+    alive: NDArray[np.bool_]
+    dropped: NDArray[np.bool_] | None = None
+    mirrored: bool = False
+
+    @property
+    def ranges(self) -> Array:
+        """Shares of the challengers, those that were dropped too, [R, challengers]."""
+        return self.share.reshape(len(self.exposure), -1)
+
+    @property
+    def shares(self) -> Array:
+        """Shares of all arms, stable last, [R, challengers + 1]."""
+        theirs = self.ranges if self.dropped is None else np.where(self.dropped, 0.0, self.ranges)
+        rest = 1.0 - (0.0 if self.mirrored else theirs.sum(axis=1, keepdims=True))
+        return np.concatenate([theirs, np.broadcast_to(rest, (len(theirs), 1))], axis=1)
 
 
 @dataclass(slots=True)
 class Counted:
-    """One metric's counts of a window: by run, arm (candidate, stable) and level; unit counts and cluster sums."""
+    """One metric's counts of a window: by run, arm (challengers, then stable) and level; unit counts, cluster sums."""
 
-    levels: Array  #: [R, 2, L]
-    values: tuple[Array, Array]  #: values of the levels, candidate and stable
-    units: Array | None = None  #: [R, 2, 2] (exposed, affected)
-    clusters: Array | None = None  #: [R, 2, 3, K] requests, sums, sums of squares
-    unit_clusters: Array | None = None  #: [R, 2, 2, K]
+    levels: Array  #: [R, A, L]
+    values: tuple[Array, ...]  #: values of the levels, by arm
+    units: Array | None = None  #: [R, A, 2] (exposed, affected)
+    clusters: Array | None = None  #: [R, A, 3, K] requests, sums, sums of squares
+    unit_clusters: Array | None = None  #: [R, A, 2, K]
 
 
 class Counter:
-    """Draws the counts of all metrics, window after window."""
+    """Draws the counts of all metrics, window after window.
+
+    `arms` are the challengers' names; `same` names metrics that are others once more, under other margins.
+    """
 
     def __init__(
-        self, metrics: Sequence[MetricPlan], world: World, runs: int, rng: np.random.Generator
+        self,
+        metrics: Sequence[MetricPlan],
+        world: World,
+        runs: int,
+        rng: np.random.Generator,
+        arms: Sequence[str] = ("candidate",),
+        same: Mapping[str, str] | None = None,
     ) -> None:
-        self._metrics = [(m, world.metrics[m.name]) for m in metrics if m.name in world.metrics]
+        self._same = same or {}
+        named = [(m, self._same.get(m.name, m.name)) for m in metrics]
+        self._metrics = [
+            (m, [world.metric(name, arm) for arm in arms]) for m, name in named if name in world.metrics
+        ]
+        self._drawn = [
+            (position, m, worlds)
+            for position, (m, worlds) in enumerate(self._metrics)
+            if m.name not in self._same and not isinstance(worlds[0], CoverageWorld)
+        ]
         self._world = world
         self._runs = runs
         self._rng = rng
+        self._arms = len(arms) + 1
         self._crowd = None
         if world.traffic.requests_per_unit > 1.0:
-            self._crowd = Crowd(world, runs, len(self._metrics), rng)
+            self._crowd = Crowd(world, runs, len(self._metrics), rng, self._arms)
         self._block = Requests(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
         self._until: float | None = None
 
@@ -74,10 +110,15 @@ class Counter:
         """The metrics that have data."""
         return [metric for metric, _ in self._metrics]
 
+    @property
+    def worlds(self) -> list[tuple[str, MetricWorld]]:
+        """What stable and the first challenger are like, by metric; what is another once more is left out."""
+        return [(metric.name, worlds[0]) for metric, worlds in self._metrics if metric.name not in self._same]
+
     def history(self) -> list[dict[str, History]]:
         """Stable's past by run and metric: its latest requests and hourly cluster sums."""
         arms = Arms(
-            np.zeros(self._runs),
+            np.zeros((self._runs, self._arms - 1)),
             np.full(self._runs, -2, dtype=np.int64),
             np.zeros(self._runs, dtype=bool),
             np.ones(self._runs, dtype=bool),
@@ -99,10 +140,10 @@ class Counter:
                 if levels.sum() >= _SEED_REQUESTS:
                     break
                 here = counted[metric.name]
-                levels += here.levels[run, 1]
-                values = here.values[1]
+                levels += here.levels[run, -1]
+                values = here.values[-1]
                 if here.units is not None:
-                    units += here.units[run, 1]
+                    units += here.units[run, -1]
             sums = [
                 clusters
                 for start, counted in blocks
@@ -113,37 +154,51 @@ class Counter:
         return found
 
     def window(self, start: float, end: float, arms: Arms) -> tuple[dict[str, Counted], Array]:
-        """All metrics' counts in [start, end), and requests [R, 2] by arm (candidate, stable)."""
-        if self._crowd is None:
-            return self._independent(start, end, arms)
-        return self._crowded(start, end, arms)
+        """All metrics' counts in [start, end), and requests [R, A] by arm (challengers, then stable)."""
+        found, requests = (self._independent if self._crowd is None else self._crowded)(start, end, arms)
+        for metric, worlds in self._metrics:
+            if isinstance(world := worlds[0], CoverageWorld) and world.score in found:
+                scored = found[world.score].levels.sum(axis=2)
+                found[metric.name] = coverage(requests, scored)
+        return found | {
+            m.name: found[self._same[m.name]] for m, _ in self._metrics if m.name in self._same
+        }, requests
 
-    def _variants(self, metric: MetricPlan, world: MetricWorld, at: float) -> list[Variant]:
-        course = world.course
-        drifted = course.drifted(at, self._world.seconds)
-        warm = variant(metric, world, drifted, candidate=at >= course.onset)
-        cold = warm
-        if course.cold_seconds > 0.0:
-            cold = variant(metric, world, drifted * course.cold_factor, candidate=at >= course.onset)
-        return [variant(metric, world, drifted, candidate=False), warm, cold]
+    def _variants(
+        self, metric: MetricPlan, worlds: Sequence[MetricWorld], at: float
+    ) -> list[tuple[Variant, Variant]]:
+        """Of each arm, when its caches are warm and when they are cold."""
+        found = []
+        for world in worlds:
+            course = world.course
+            drifted = course.drifted(at, self._world.seconds)
+            warm = cold = variant(metric, world, drifted, candidate=at >= course.onset)
+            if course.cold_seconds > 0.0:
+                cold = variant(metric, world, drifted * course.cold_factor, candidate=at >= course.onset)
+            found.append((warm, cold))
+        world = worlds[0]
+        stable = variant(metric, world, world.course.drifted(at, self._world.seconds), candidate=False)
+        return [*found, (stable, stable)]
 
     # requests that are units of their own
 
     def _independent(self, start: float, end: float, arms: Arms) -> tuple[dict[str, Counted], Array]:
         rng, mean = self._rng, self._world.rate((start + end) / 2.0) * (end - start)
-        shares = np.stack([arms.share, 1.0 - arms.share], axis=1) * arms.alive[:, None]
-        requests = rng.poisson(shares * mean).astype(float)
+        requests = rng.poisson(arms.shares * arms.alive[:, None] * mean).astype(float)
         found = {}
-        for metric, world in self._metrics:
-            variants = self._variants(metric, world, (start + end) / 2.0)
+        for _, metric, worlds in self._drawn:
+            variants = self._variants(metric, worlds, (start + end) / 2.0)
             seen = requests.astype(np.int64)
-            if isinstance(world, ScoreWorld) and world.judged < 1.0:
-                seen = rng.binomial(seen, world.judged)
-            chances = np.where(arms.cold[:, None], variants[_COLD].chances, variants[_WARM].chances)
-            levels = np.empty((self._runs, 2, width(metric)))
-            levels[:, 0] = rng.multinomial(seen[:, 0], chances)
-            levels[:, 1] = rng.multinomial(seen[:, 1], variants[_STABLE].chances)
-            counted = Counted(levels, (variants[_WARM].values, variants[_STABLE].values))
+            for arm, judged in enumerate(_judged(worlds)):
+                if judged < 1.0:
+                    seen[:, arm] = rng.binomial(seen[:, arm], judged)
+            levels = np.empty((self._runs, self._arms, width(metric)))
+            for arm, (warm, cold) in enumerate(variants):
+                chances = (
+                    warm.chances if cold is warm else np.where(arms.cold[:, None], cold.chances, warm.chances)
+                )
+                levels[:, arm] = rng.multinomial(seen[:, arm], chances)
+            counted = Counted(levels, tuple(warm.values for warm, _ in variants))
             self._spread(metric, counted)
             found[metric.name] = counted
         return found, requests
@@ -154,7 +209,7 @@ class Counter:
             return
         even = np.full(CLUSTERS, 1.0 / CLUSTERS)
         worth = badness(metric)
-        clusters = np.zeros((self._runs, 2, 3, CLUSTERS))
+        clusters = np.zeros((self._runs, self._arms, 3, CLUSTERS))
         for level in np.flatnonzero(counted.levels.any(axis=(0, 1))).tolist():
             fallen = self._rng.multinomial(counted.levels[:, :, level].astype(np.int64), even)
             for i, factor in enumerate((1.0, worth[level], worth[level] ** 2)):
@@ -168,36 +223,57 @@ class Counter:
     # conversations
 
     def _crowded(self, start: float, end: float, arms: Arms) -> tuple[dict[str, Counted], Array]:
-        here = self._due(start, end, arms.alive)
+        here, arm = self._served(start, end, arms)
         assert self._crowd is not None  # noqa: S101 - only called with one
         units, rng = self._crowd.units, self._rng
-        on_stable = (units.bucket[here.unit] >= arms.share[here.run]).astype(np.int64)
-        cell = here.run * 2 + on_stable
-        requests = np.bincount(cell, minlength=2 * self._runs).reshape(self._runs, 2).astype(float)
-        kind = np.where(on_stable == 1, _STABLE, np.where(arms.cold[here.run], _COLD, _WARM))
+        cells = self._runs * self._arms
+        cell = here.run * self._arms + arm
+        requests = np.bincount(cell, minlength=cells).reshape(self._runs, self._arms).astype(float)
         found = {}
-        for position, (metric, world) in enumerate(self._metrics):
-            variants = self._variants(metric, world, (start + end) / 2.0)
+        for position, metric, worlds in self._drawn:
+            icc = np.array([*(w.course.icc_of_candidate for w in worlds), worlds[0].course.icc])
             luck = rng.random(len(here.run))
-            shared = rng.random(len(here.run)) ** 2 < world.course.icc
+            shared = rng.random(len(here.run)) ** 2 < icc[arm]
             luck[shared] = units.luck[here.unit[shared], position]
             level = np.empty(len(here.run), dtype=np.int64)
-            for number, each in enumerate(variants):
-                some = np.flatnonzero(kind == number)
-                level[some] = np.searchsorted(each.cumulative, luck[some], side="right")
-            seen, at = here, cell
-            if isinstance(world, ScoreWorld) and world.judged < 1.0:
-                judged = np.flatnonzero(rng.random(len(here.run)) < world.judged)
-                seen, at, level = here.take(judged), cell[judged], level[judged]
-            levels = np.bincount(at * width(metric) + level, minlength=2 * self._runs * width(metric))
+            variants = self._variants(metric, worlds, (start + end) / 2.0)
+            for number, both in enumerate(variants):
+                mine = arm == number
+                for each, cold in ((both[0], False), (both[1], True)):
+                    some = np.flatnonzero(mine & (arms.cold[here.run] == cold))
+                    level[some] = np.searchsorted(each.cumulative, luck[some], side="right")
+            judged = np.array(_judged(worlds))
+            seen, at, whose = here, cell, arm
+            if (judged < 1.0).any():
+                scored = np.flatnonzero(rng.random(len(here.run)) < judged[arm])
+                seen, at, whose, level = here.take(scored), cell[scored], arm[scored], level[scored]
+            size = width(metric)
+            levels = np.bincount(at * size + level, minlength=cells * size)
             counted = Counted(
-                levels.reshape(self._runs, 2, width(metric)).astype(float),
-                (variants[_WARM].values, variants[_STABLE].values),
+                levels.reshape(self._runs, self._arms, size).astype(float),
+                tuple(warm.values for warm, _ in variants),
             )
             if has_clusters(metric):
-                self._sum_clusters(metric, counted, seen, (at, level), arms, position)
+                self._sum_clusters(metric, counted, seen, (whose, level), arms, position)
             found[metric.name] = counted
         return found, requests
+
+    def _served(self, start: float, end: float, arms: Arms) -> tuple[Requests, Places]:
+        """Requests and the arms that answer them; where challengers only answer beside stable, twice."""
+        here = self._due(start, end, arms.alive)
+        assert self._crowd is not None  # noqa: S101 - only called with one
+        stable = np.full(len(here.run), self._arms - 1, dtype=np.int64)
+        if arms.mirrored:
+            sampled = np.flatnonzero(self._rng.random(len(here.run)) < arms.ranges[here.run, 0])
+            twice = np.concatenate([np.arange(len(here.run)), sampled])
+            return here.take(twice), np.concatenate([stable, np.zeros(len(sampled), dtype=np.int64)])
+        bucket = self._crowd.units.bucket[here.unit]
+        ends = np.cumsum(arms.ranges, axis=1)[here.run]
+        arm: Places = (bucket[:, None] >= ends).sum(axis=1)
+        if arms.dropped is not None:
+            gone = np.concatenate([arms.dropped, np.zeros((self._runs, 1), dtype=bool)], axis=1)
+            arm = np.where(gone[here.run, arm], stable, arm)
+        return here, arm
 
     def _due(self, start: float, end: float, alive: NDArray[np.bool_]) -> Requests:
         assert self._crowd is not None  # noqa: S101 - only called with one
@@ -220,26 +296,40 @@ class Counter:
     ) -> None:
         assert self._crowd is not None  # noqa: S101 - only called with one
         units = self._crowd.units
-        cell, level = drawn
-        place = cell * CLUSTERS + units.cluster[here.unit]
-        size = 2 * self._runs * CLUSTERS
+        arm, level = drawn
+        place = (here.run * self._arms + arm) * CLUSTERS + units.cluster[here.unit]
+        shape = (self._runs, self._arms, CLUSTERS)
+        size = self._runs * self._arms * CLUSTERS
         worth = badness(metric)[level]
-        shape = (self._runs, 2, CLUSTERS)
         counted.clusters = np.stack(
             [np.bincount(place, w, size).reshape(shape) for w in (np.ones(len(level)), worth, worth * worth)],
             axis=2,
         )
         if not metric.correlation.units or metric.kind is not MetricKind.Events:
             return
-        fresh = units.affected[here.unit, position] != arms.exposure[here.run]
-        first = fresh & until_first(here.unit, fresh & (level == 1))
+        fresh = units.affected[here.unit, position, arm] != arms.exposure[here.run]
+        first = fresh & until_first(here.unit * self._arms + arm, fresh & (level == 1))
         bad = first & (level == 1)
-        units.affected[here.unit[bad], position] = arms.exposure[here.run[bad]]
+        units.affected[here.unit[bad], position, arm[bad]] = arms.exposure[here.run[bad]]
         exposed = np.bincount(place[first], minlength=size).reshape(shape).astype(float)
         affected = np.bincount(place[bad], minlength=size).reshape(shape).astype(float)
         counted.unit_clusters = np.stack([exposed, affected], axis=2)
         totals = counted.unit_clusters.sum(axis=3)
         counted.units = np.stack([totals[:, :, 0] - totals[:, :, 1], totals[:, :, 1]], axis=2)
+
+
+def _judged(worlds: Sequence[MetricWorld]) -> list[float]:
+    """The share of each arm's answers that get a score."""
+    shares = [w.judged_of(candidate=True) if isinstance(w, ScoreWorld) else 1.0 for w in worlds]
+    first = worlds[0]
+    return [*shares, first.judged_of(candidate=False) if isinstance(first, ScoreWorld) else 1.0]
+
+
+def coverage(requests: Array, scored: Array) -> Counted:
+    """Answers without and with a score, from requests and scores [R, A]; never more scored than there are."""
+    scored = np.minimum(scored, requests)
+    levels = np.stack([requests - scored, scored], axis=2)
+    return Counted(levels, (np.zeros(0),) * requests.shape[1])
 
 
 def has_clusters(metric: MetricPlan) -> bool:
@@ -249,16 +339,16 @@ def has_clusters(metric: MetricPlan) -> bool:
 
 
 def clusters_of(
-    metric: MetricPlan, counted: Counted, run: int, span: tuple[float, float]
+    metric: MetricPlan, counted: Counted, run: int, span: tuple[float, float], pair: tuple[int, int] = (0, -1)
 ) -> MetricClusters | None:
-    """One run's cluster sums as the source hands them over."""
+    """One run's cluster sums of two arms, as the source hands them over."""
     if counted.clusters is None:
         return None
     squares = metric.kind is MetricKind.Score
     units = None
     if counted.unit_clusters is not None:
-        units = _cluster_counts(counted.unit_clusters[run], span, squares=False)
-    return MetricClusters(_cluster_counts(counted.clusters[run], span, squares=squares), units)
+        units = _cluster_counts(counted.unit_clusters[run][list(pair)], span, squares=False)
+    return MetricClusters(_cluster_counts(counted.clusters[run][list(pair)], span, squares=squares), units)
 
 
 def _cluster_counts(sums: Array, span: tuple[float, float], *, squares: bool) -> ClusterCounts:

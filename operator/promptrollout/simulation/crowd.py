@@ -51,12 +51,12 @@ def until_first(unit: Places, bad: Mask) -> Mask:
 class Units:
     """What stays the same for a unit: its bucket in [0, 1), its cluster, and its luck, one number for each metric."""
 
-    def __init__(self, metrics: int) -> None:
+    def __init__(self, metrics: int, arms: int = 2) -> None:
         self.bucket: Array = np.zeros(0)
         self.cluster: Places = np.zeros(0, dtype=np.int64)
         self.luck: Array = np.zeros((0, metrics))
-        #: by metric, the exposure in which the unit had its first event (-1: none)
-        self.affected: Places = np.zeros((0, metrics), dtype=np.int64)
+        #: by metric and arm, the exposure in which the unit had its first event (-1: none)
+        self.affected: Places = np.zeros((0, metrics, arms), dtype=np.int64)
 
     def add(self, count: int, rng: np.random.Generator) -> Places:
         """Some new units; returns their indices."""
@@ -64,7 +64,7 @@ class Units:
         self.bucket = np.concatenate([self.bucket, rng.random(count)])
         self.cluster = np.concatenate([self.cluster, rng.integers(0, CLUSTERS, count)])
         self.luck = np.concatenate([self.luck, rng.random((count, self.luck.shape[1]))])
-        fresh = np.full((count, self.affected.shape[1]), -1, dtype=np.int64)
+        fresh = np.full((count, *self.affected.shape[1:]), -1, dtype=np.int64)
         self.affected = np.concatenate([self.affected, fresh])
         return np.arange(first, first + count)
 
@@ -72,11 +72,13 @@ class Units:
 class Crowd:
     """All units of some runs."""
 
-    def __init__(self, world: World, runs: int, metrics: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, world: World, runs: int, metrics: int, rng: np.random.Generator, arms: int = 2
+    ) -> None:
         self._world = world
         self._runs = runs
         self._rng = rng
-        self.units = Units(metrics)
+        self.units = Units(metrics, arms)
         self._begun: float | None = None
         self._waiting = Requests(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
 

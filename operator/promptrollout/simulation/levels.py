@@ -1,6 +1,7 @@
 """What answers look like, as levels: every metric's outcome is one of a few levels, with chances that change in time.
 
-Events have two levels (good, bad), scores their 21 nodes, histograms their buckets, sums 32 equally likely values.
+Events have two levels (good, bad), scores their 21 nodes, histograms their buckets, sums 32 equally likely values,
+pairs 41 differences of scores.
 That is all the engine ever sees of them, so nothing is lost, and a window's counts are one multinomial draw.
 """
 
@@ -21,14 +22,25 @@ from promptrollout.analysis import (
     HistogramCounts,
     MetricKind,
     MetricPlan,
+    PairedCounts,
     ScoreCounts,
     SumCounts,
 )
-from promptrollout.simulation.world import EventWorld, LatencyWorld, MetricWorld, ScoreWorld, SumWorld
+from promptrollout.simulation.world import (
+    CoverageWorld,
+    EventWorld,
+    LatencyWorld,
+    MetricWorld,
+    ScoreWorld,
+    SumWorld,
+)
 
 Array = NDArray[np.float64]
 
 _SUM_LEVELS = 32
+_DIFFERENCES = np.linspace(-1.0, 1.0, 41)
+#: Points a side at which a joint distribution of both scores of a request is split onto differences.
+_PAIR_POINTS = 80
 #: Points at which a score's distribution is split onto nodes.
 _POINTS = 400
 _BADNESS = np.linspace(0.0, 1.0, SCORE_NODES)
@@ -45,28 +57,29 @@ class Variant:
     cumulative: Array
 
 
-_KINDS: dict[MetricKind, type[EventWorld] | type[ScoreWorld] | type[LatencyWorld] | type[SumWorld]] = {
-    MetricKind.Events: EventWorld,
-    MetricKind.Score: ScoreWorld,
-    MetricKind.Histogram: LatencyWorld,
-    MetricKind.Sum: SumWorld,
+_KINDS: dict[MetricKind, tuple[type, ...]] = {
+    MetricKind.Events: (EventWorld, CoverageWorld),
+    MetricKind.Score: (ScoreWorld,),
+    MetricKind.Histogram: (LatencyWorld,),
+    MetricKind.Sum: (SumWorld,),
+    MetricKind.Paired: (ScoreWorld,),
 }
 
 
 def check_world(metric: MetricPlan, world: MetricWorld) -> None:
     """Raise ValueError where a world does not fit the metric's kind."""
-    wanted = _KINDS.get(metric.kind)
-    if wanted is None:
-        raise ValueError(f"metric {metric.name}: metrics of kind {metric.kind} cannot be simulated")
+    wanted = _KINDS[metric.kind]
     if not isinstance(world, wanted):
         raise ValueError(  # noqa: TRY004 - one kind of error for every wrong world
-            f"metric {metric.name} of kind {metric.kind} needs a {wanted.__name__}, got {type(world).__name__}"
+            f"metric {metric.name} of kind {metric.kind} needs a {wanted[0].__name__}, got {type(world).__name__}"
         )
 
 
 def variant(metric: MetricPlan, world: MetricWorld, badness: float, *, candidate: bool) -> Variant:
     """How an arm answers when its badness is `badness` times the usual (drift, cold caches)."""
     rounded = math.exp(round(math.log(max(badness, 1e-9)) / _STEP) * _STEP)
+    if metric.kind is MetricKind.Paired:
+        return _pairs(world, rounded, candidate)
     return _variant(metric.edges, world, rounded, candidate)
 
 
@@ -86,20 +99,53 @@ def _variant(edges: tuple[float, ...], world: MetricWorld, badness: float, candi
             chances = np.full(_SUM_LEVELS, 1.0 / _SUM_LEVELS)
             scale = badness * (world.factor if candidate else 1.0)
             values = _values(world.variation) * world.mean * scale
+        case CoverageWorld():
+            raise ValueError("coverage follows from another metric's scores")
     return Variant(chances, values, np.cumsum(chances)[:-1])
 
 
 def _nodes(mean: float, spread: float) -> Array:
     """A beta distribution of badness on nodes; the mean is kept by the linear split."""
+    points = _quantiles(mean, spread, (np.arange(_POINTS) + 0.5) / _POINTS)
+    return _split(points * (SCORE_NODES - 1), SCORE_NODES)
+
+
+@lru_cache(maxsize=2000)
+def _pairs(world: MetricWorld, badness: float, candidate: bool) -> Variant:  # noqa: FBT001 - a cache key
+    """Differences candidate - stable of two beta distributed scores that are joined by a Gaussian copula.
+
+    The difference of the means is kept by the linear split.
+    """
+    if not isinstance(world, ScoreWorld):
+        raise ValueError("pairs are of scores")  # noqa: TRY004 - as above
+    normal = ndtri((np.arange(_PAIR_POINTS) + 0.5) / _PAIR_POINTS)
+    own = math.sqrt(1.0 - world.pairing**2)
+    other = ndtr(world.pairing * normal[:, None] + own * normal[None, :])
+    means = (world.candidate if candidate else world.stable, world.stable)
+    worse = [min((1.0 - mean) * badness, 0.999) for mean in means]
+    points = [
+        _quantiles(mean, world.spread, at) for mean, at in zip(worse, (other, ndtr(normal)), strict=True)
+    ]
+    # Badness of stable minus badness of the candidate.
+    places = (points[1][:, None] - points[0] + 1.0) / 2.0 * (len(_DIFFERENCES) - 1)
+    chances = _split(places.ravel(), len(_DIFFERENCES))
+    return Variant(chances, np.zeros(0), np.cumsum(chances)[:-1])
+
+
+def _quantiles(mean: float, spread: float, at: Array) -> Array:
+    """Of a beta distribution on [0, 1]."""
     variance = min(spread * spread, 0.98 * mean * (1.0 - mean))
     size = mean * (1.0 - mean) / variance - 1.0
-    quantiles = (np.arange(_POINTS) + 0.5) / _POINTS
-    points = betaincinv(mean * size, (1.0 - mean) * size, quantiles)
-    places = np.clip(points, 0.0, 1.0) * (SCORE_NODES - 1)
-    low = np.minimum(places.astype(np.intp), SCORE_NODES - 2)
+    result: Array = np.clip(betaincinv(mean * size, (1.0 - mean) * size, at), 0.0, 1.0)
+    return result
+
+
+def _split(places: Array, levels: int) -> Array:
+    """Chances of levels from equally likely places between them: a place in between counts for both."""
+    low = np.clip(places.astype(np.intp), 0, levels - 2)
     share = places - low
-    weights = np.bincount(low, 1.0 - share, SCORE_NODES) + np.bincount(low + 1, share, SCORE_NODES)
-    result: Array = weights / weights.sum()
+    weights = np.bincount(low, 1.0 - share, levels) + np.bincount(low + 1, share, levels)
+    result: Array = np.maximum(weights, 0.0) / weights.sum()
     return result
 
 
@@ -131,6 +177,8 @@ def width(metric: MetricPlan) -> int:
             return SCORE_NODES
         case MetricKind.Histogram:
             return len(metric.edges) + 1
+        case MetricKind.Paired:
+            return len(_DIFFERENCES)
         case _:
             return _SUM_LEVELS
 
@@ -153,6 +201,9 @@ def as_counts(metric: MetricPlan, levels: Array, values: Array) -> Counts:
             return ScoreCounts(float(levels.sum()), tuple(nodes.tolist()))
         case MetricKind.Histogram:
             return HistogramCounts(tuple(levels.tolist()))
+        case MetricKind.Paired:
+            gain = float((levels * _DIFFERENCES).sum()) * (1.0 if metric.higher_is_better else -1.0)
+            return PairedCounts(float(levels.sum()), gain, float((levels * _DIFFERENCES**2).sum()))
         case _:
             # As the presets read them: sums of squares are not exported.
             return SumCounts(float(levels.sum()), float((levels * values).sum()))

@@ -57,14 +57,19 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One way in which runs ended: how many did, after how long, and after how many candidate requests."""
+    """One way in which runs ended: how many did, after how long, and after how many candidate requests.
+
+    `arm` is the one that has won, of an A/B test.
+    """
 
     outcome: Outcome
     reason: str
+    arm: str
     share: Share
     seconds: Spread
     candidate_requests: Spread
     bad_requests: Spread
+    shadow_runs: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +96,31 @@ class Report:
         count = sum(r.outcome is outcome and reason in (None, r.reason) for r in self.runs)
         return Share(count, len(self.runs))
 
+    @property
+    def dropped(self) -> dict[str, Share]:
+        """How often each arm of an A/B test was dropped as harmful, by name; those that never were are absent."""
+        names = sorted({name for run in self.runs for name in run.dropped})
+        return {name: Share(sum(name in run.dropped for run in self.runs), len(self.runs)) for name in names}
+
     @cached_property
     def endings(self) -> tuple[Ending, ...]:
         """All ways in which runs ended, the most frequent first."""
-        groups: dict[tuple[Outcome, str], list[RunResult]] = {}
+        groups: dict[tuple[Outcome, str, str], list[RunResult]] = {}
         for run in self.runs:
-            groups.setdefault((run.outcome, run.reason), []).append(run)
+            groups.setdefault((run.outcome, run.reason, run.arm), []).append(run)
         ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
         return tuple(
             Ending(
                 outcome,
                 reason,
+                arm,
                 Share(len(some), len(self.runs)),
                 Spread.of([r.seconds for r in some]),
                 Spread.of([r.candidate_requests for r in some]),
                 Spread.of([r.bad_requests for r in some]),
+                Spread.of([r.shadow_runs for r in some]),
             )
-            for (outcome, reason), some in ordered
+            for (outcome, reason, arm), some in ordered
         )
 
     @cached_property
@@ -132,10 +145,12 @@ class Report:
             "seed": self.seed,
             "seconds": self.seconds,
             "harmful": self.harmful,
+            "dropped": {name: share.value for name, share in self.dropped.items()},
             "endings": [
                 {
                     "outcome": e.outcome.value,
                     "reason": e.reason,
+                    "arm": e.arm,
                     "count": e.share.count,
                     "share": e.share.value,
                     "interval95": list(e.share.interval),
@@ -145,6 +160,7 @@ class Report:
                             ("seconds", e.seconds),
                             ("candidateRequests", e.candidate_requests),
                             ("badRequests", e.bad_requests),
+                            ("shadowRuns", e.shadow_runs),
                         )
                     },
                 }

@@ -12,6 +12,7 @@ import numpy as np
 from promptrollout.analysis import AnalysisPlan
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.simulation.batch import check, run_batch
+from promptrollout.simulation.plans import Plans, challengers
 from promptrollout.simulation.report import Report
 from promptrollout.simulation.trial import RunResult
 from promptrollout.simulation.world import World, is_worse
@@ -27,7 +28,7 @@ class _Job:
     """One batch; its random numbers depend on the seed and its number only, never on who works it off."""
 
     spec: RolloutSpec
-    plan: AnalysisPlan
+    plans: Plans
     world: World
     number: int
     runs: int
@@ -36,12 +37,12 @@ class _Job:
     def work(self) -> list[RunResult]:
         """Simulate it."""
         rng = np.random.default_rng([self.seed, self.number])
-        return run_batch(self.spec, self.plan, self.world, self.runs, rng)
+        return run_batch(self.spec, self.plans, self.world, self.runs, rng)
 
 
 def simulate(
     spec: RolloutSpec,
-    plan: AnalysisPlan,
+    plan: AnalysisPlan | Plans,
     world: World,
     *,
     runs: int = 1000,
@@ -53,7 +54,8 @@ def simulate(
 
     Args:
         spec: the rollout as its owner writes it; strategy, interval and what is to happen when nothing can be shown.
-        plan: what is compared, as the operator derives it from `spec.analysis`.
+        plan: what is compared, as the operator derives it from `spec.analysis`; a shadow and an A/B test have more
+            to say than one plan.
         world: traffic, answers and mishaps.
         runs: how many.
         seed: the same seed gives the same report, whatever `processes` is.
@@ -66,8 +68,9 @@ def simulate(
     """
     if runs < 1 or processes < 1:
         raise ValueError(f"runs and processes must be at least 1, got {runs} and {processes}")
-    check(plan, world)
-    jobs = list(_jobs(spec, plan, world, runs, seed))
+    plans = plan if isinstance(plan, Plans) else Plans(plan)
+    check(plans, world, challengers(spec))
+    jobs = list(_jobs(spec, plans, world, runs, seed))
     results: dict[int, list[RunResult]] = {}
     done = 0
     for number, some in _work(jobs, processes):
@@ -76,17 +79,18 @@ def simulate(
         if progress is not None:
             progress(done, runs)
     ordered = [run for number in sorted(results) for run in results[number]]
-    harmful = any(is_worse(metric) for metric in world.metrics.values())
+    worlds = [world.metric(name, arm) for name in world.metrics for arm in challengers(spec)]
+    harmful = any(is_worse(metric) for metric in worlds)
     return Report(tuple(ordered), world.seconds, harmful, seed)
 
 
-def _jobs(spec: RolloutSpec, plan: AnalysisPlan, world: World, runs: int, seed: int) -> Iterator[_Job]:
+def _jobs(spec: RolloutSpec, plans: Plans, world: World, runs: int, seed: int) -> Iterator[_Job]:
     size = _LARGEST_BATCH
     if world.traffic.requests_per_unit > 1.0:
         hourly = max(2.0 * world.traffic.per_second * 3600.0, 1.0)
         size = int(min(max(_REQUESTS_AT_A_TIME / hourly, 1), _LARGEST_BATCH))
     for number, start in enumerate(range(0, runs, size)):
-        yield _Job(spec, plan, world, number, min(size, runs - start), seed)
+        yield _Job(spec, plans, world, number, min(size, runs - start), seed)
 
 
 def _work(jobs: list[_Job], processes: int) -> Iterator[tuple[int, list[RunResult]]]:

@@ -53,7 +53,7 @@ class Course:
     `onset`: from when the candidate differs at all. `drift`: both arms' badness is this many times as large at the
     simulation's end as at its beginning (in between it moves evenly). `cold_seconds`, `cold_factor`: after each
     change of weights the candidate's caches are cold for so long, and its badness is so many times as large.
-    `icc`: the intra-class correlation of one unit's requests.
+    `icc`: the intra-class correlation of one unit's requests; `candidate_icc`: that of the candidate's, if another.
     """
 
     onset: float = 0.0
@@ -61,6 +61,7 @@ class Course:
     cold_seconds: float = 0.0
     cold_factor: float = 1.0
     icc: float = 0.0
+    candidate_icc: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -69,6 +70,12 @@ class Course:
         _check("cold_seconds", self.cold_seconds, 0.0)
         _check("cold_factor", self.cold_factor, 0.0, 1000.0)
         _check("icc", self.icc, 0.0, 1.0)
+        _check("candidate_icc", self.icc_of_candidate, 0.0, 1.0)
+
+    @property
+    def icc_of_candidate(self) -> float:
+        """How much the candidate's answers within one unit resemble each other."""
+        return self.icc if self.candidate_icc is None else self.candidate_icc
 
     def drifted(self, seconds: float, horizon: float) -> float:
         """Factor of both arms' badness at a time."""
@@ -96,8 +103,10 @@ class EventWorld:
 class ScoreWorld:
     """Mean scores in [0, 1] (higher is better), beta distributed with standard deviation `spread`.
 
-    `judged` is the share of answers that get a score at all. A judge takes `delay` seconds on average: such scores
-    arrive in later windows, with the exposure they were answered under.
+    `judged` is the share of answers that get a score at all, `candidate_judged` that of the candidate's, if another. A
+    judge takes `delay` seconds on average: such scores arrive in later windows, with the exposure they were answered
+    under. In a shadow both scores of one request come at once, and correlate by `pairing` (0: as if they were not of
+    one request, 1: the same answer but for what `candidate` says).
     """
 
     stable: float
@@ -105,6 +114,8 @@ class ScoreWorld:
     spread: float = 0.2
     judged: float = 1.0
     delay: float = 0.0
+    candidate_judged: float | None = None
+    pairing: float = 0.5
     course: Course = NOTHING_HAPPENS
 
     def __post_init__(self) -> None:
@@ -114,6 +125,12 @@ class ScoreWorld:
         _check("spread", self.spread, 0.001, 0.5)
         _check("judged", self.judged, 0.0, 1.0)
         _check("delay", self.delay, 0.0, 7 * DAY_SECONDS)
+        _check("candidate_judged", self.judged_of(candidate=True), 0.0, 1.0)
+        _check("pairing", self.pairing, 0.0, 1.0)
+
+    def judged_of(self, *, candidate: bool) -> float:
+        """The share of an arm's answers that get a score."""
+        return self.judged if self.candidate_judged is None or not candidate else self.candidate_judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +175,15 @@ class SumWorld:
         _check("factor", self.factor, 1e-3, 1e3)
 
 
-MetricWorld = EventWorld | ScoreWorld | LatencyWorld | SumWorld
+@dataclass(frozen=True, slots=True)
+class CoverageWorld:
+    """The share of answers that have a score: the guard of a score against a judge that fails on one arm's answers."""
+
+    score: str
+    course: Course = NOTHING_HAPPENS
+
+
+MetricWorld = EventWorld | ScoreWorld | LatencyWorld | SumWorld | CoverageWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,22 +198,29 @@ class Outage:
 class World:
     """Everything outside the operator.
 
-    `metrics` by the plan's metric names; one that is absent has no data. `seconds` is how long is simulated, `hour`
-    the hour of the day at the start, `loading` how long pods take to load a change.
+    `metrics` by the plan's metric names; one that is absent has no data. `arms` has, by name, those arms of an A/B test
+    that are unlike the others in some metric. `seconds` is how long is simulated; it begins at `hour` (UTC) of a `day`
+    of the week (0: Monday). `loading` is how long pods take to load a change, `gates` how long each gate takes to pass
+    (a person's approval too).
     """
 
     traffic: Traffic
     metrics: Mapping[str, MetricWorld] = field(default_factory=dict)
     seconds: float = DAY_SECONDS
     hour: float = 9.0
+    day: int = 0
     loading: float = 5.0
+    gates: float = 0.0
     outages: tuple[Outage, ...] = ()
+    arms: Mapping[str, Mapping[str, MetricWorld]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _check("seconds", self.seconds, 1.0, 366 * DAY_SECONDS)
         _check("hour", self.hour, 0.0, 24.0)
+        _check("day", self.day, 0.0, 6.0)
         _check("loading", self.loading, 0.0)
+        _check("gates", self.gates, 0.0)
         for outage in self.outages:
             _check("outage.start", outage.start, 0.0)
             _check("outage.seconds", outage.seconds, 0.0)
@@ -201,10 +233,14 @@ class World:
         """Requests a second at a time."""
         return self.traffic.rate(self.hour + seconds / 3600.0)
 
-    @property
-    def onset(self) -> float:
-        """From when the candidate is bad in any metric that it is worse in; infinite for a harmless one."""
-        return min((m.course.onset for m in self.metrics.values() if is_worse(m)), default=math.inf)
+    def metric(self, name: str, arm: str) -> MetricWorld:
+        """What a metric of one arm (as its candidate) and of stable is like."""
+        return self.arms.get(arm, {}).get(name, self.metrics[name])
+
+    def onset(self, arm: str) -> float:
+        """From when an arm is bad in any metric that it is worse in; infinite for a harmless one."""
+        worlds = [self.metric(name, arm) for name in self.metrics]
+        return min((one.course.onset for one in worlds if is_worse(one)), default=math.inf)
 
 
 def is_worse(world: MetricWorld) -> bool:
@@ -218,3 +254,5 @@ def is_worse(world: MetricWorld) -> bool:
             return world.factor > 1.0 or (world.tail > 0.0 and world.tail_factor > 1.0)
         case SumWorld():
             return world.factor > 1.0
+        case CoverageWorld():
+            return False

@@ -20,6 +20,7 @@ from promptrollout.analysis import (
     sum_metric,
 )
 from promptrollout.analysis.plan import (
+    ASSUMED_DESIGN_EFFECT,
     EVENT_MARGIN,
     EVENT_PROMOTE_MARGIN,
     HISTOGRAM_MARGIN,
@@ -179,6 +180,10 @@ def _options(metric: Metric, analysis: Analysis, preset: Preset | None) -> Metri
         correlation = Correlation.assumed()
     else:
         correlation = _measured(_kind(preset) == "events")
+    if metric.preset == COVERAGE and correlation.phi < ASSUMED_DESIGN_EFFECT:
+        # A score that comes minutes after its request is counted in another window: then the scored of a window vary
+        # more than a share of its requests would, however independent these are.
+        correlation = Correlation.assumed()
     return MetricOptions(
         role=Role(metric.role.value),
         correlation=correlation,

@@ -58,7 +58,8 @@ class PrometheusSource:
         self._config = config
         self._client = PrometheusClient(config, on_query)
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._memory = Memory()
+        #: Windows and blocks of cluster sums are read at different times, and some series for both.
+        self._memory, self._blocks = Memory(), Memory()
         self._owed: dict[tuple[str, str, str], tuple[float, Owed]] = {}
         #: How many wants of a family a query may have, learned from answers that were too large.
         self._most: dict[Family, int] = {}
@@ -66,7 +67,7 @@ class PrometheusSource:
     @property
     def series(self) -> int:
         """How many series are remembered."""
-        return len(self._memory)
+        return len(self._memory) + len(self._blocks)
 
     async def sample(
         self, subjects: Sequence[Subject], start: float, end: float, interval: float | None = None
@@ -94,7 +95,7 @@ class PrometheusSource:
     ) -> dict[str, Sample]:
         wants = {want for reading in readings for want in reading.wants()}
         strands, clusters = await asyncio.gather(
-            self._read_all(wants, edges, round_), self._clusters(readings, edges, round_)
+            self._read_all(wants, edges, round_, self._memory), self._clusters(readings, edges, round_)
         )
         return {
             r.subject.key: self._assemble(r, edges, strands, clusters.get(r.subject.key)) for r in readings
@@ -124,20 +125,20 @@ class PrometheusSource:
         found: dict[str, dict[tuple[int, str], MetricClusters]] = {}
         for block in blocks_in(readings, edges):
             wants = {w for reading in block.readings for w in cluster_wants(reading)}
-            strands = await self._read_all(wants, (block.start, block.end), round_)
+            strands = await self._read_all(wants, (block.start, block.end), round_, self._blocks)
             for reading in block.readings:
                 for name, sums in read_clusters(reading, strands, (block.start, block.end)).items():
                     found.setdefault(reading.subject.key, {})[block.window, name] = sums
         return found
 
     async def _read_all(
-        self, wants: Iterable[Want], edges: Sequence[float], round_: _Round
+        self, wants: Iterable[Want], edges: Sequence[float], round_: _Round, memory: Memory
     ) -> dict[Want, Strand | SourceError]:
         by_family: dict[Family, list[Want]] = {}
         for want in wants:
             by_family.setdefault(want.family, []).append(want)
         tasks = [
-            self._read_batch(batch, edges, round_)
+            self._read_batch(batch, edges, round_, memory)
             for family, some in by_family.items()
             for batch in batches(some, self._most.get(family, self._config.batch), self._config.longest_query)
         ]
@@ -147,50 +148,50 @@ class PrometheusSource:
         return strands
 
     async def _read_batch(
-        self, wants: list[Want], edges: Sequence[float], round_: _Round
+        self, wants: list[Want], edges: Sequence[float], round_: _Round, memory: Memory
     ) -> dict[Want, Strand | SourceError]:
         try:
-            return await self._read(wants, edges, round_)
+            return await self._read(wants, edges, round_, memory)
         except Fault as fault:
             if fault.reason is Reason.TOO_LARGE and (len(wants) > 1 or len(edges) > 2):
                 if len(edges) == 2:  # a replay's answers are larger; they say nothing of the usual ones
                     self._most[wants[0].family] = max(1, len(wants) // 2)
-                return await self._read_halves(wants, edges, round_)
+                return await self._read_halves(wants, edges, round_, memory)
             return dict.fromkeys(wants, SourceError(fault.reason, fault.message))
 
     async def _read_halves(
-        self, wants: list[Want], edges: Sequence[float], round_: _Round
+        self, wants: list[Want], edges: Sequence[float], round_: _Round, memory: Memory
     ) -> dict[Want, Strand | SourceError]:
         """Half of the rollouts at a time; of one rollout, half of the windows."""
         if len(wants) > 1:
             middle = len(wants) // 2
-            first = await self._read_batch(wants[:middle], edges, round_)
-            return {**first, **await self._read_batch(wants[middle:], edges, round_)}
+            first = await self._read_batch(wants[:middle], edges, round_, memory)
+            return {**first, **await self._read_batch(wants[middle:], edges, round_, memory)}
         (want,) = wants
         middle = len(edges) // 2
-        early = (await self._read_batch(wants, edges[: middle + 1], round_))[want]
+        early = (await self._read_batch(wants, edges[: middle + 1], round_, memory))[want]
         if isinstance(early, SourceError):
             return {want: early}
-        late = (await self._read_batch(wants, edges[middle:], round_))[want]
+        late = (await self._read_batch(wants, edges[middle:], round_, memory))[want]
         return {want: late if isinstance(late, SourceError) else early.then(late)}
 
     async def _read(
-        self, wants: list[Want], edges: Sequence[float], round_: _Round
+        self, wants: list[Want], edges: Sequence[float], round_: _Round, memory: Memory
     ) -> dict[Want, Strand | SourceError]:
         """One query, and before it one for what is not remembered."""
         start, end = edges[0], edges[-1]
         broken: dict[Want, SourceError] = {}
-        new = [want for want in wants if not self._memory.reaches(want, start)]
+        new = [want for want in wants if not memory.reaches(want, start)]
         if new:
             query = f"last_over_time({select(new)}[{duration(self._config.lookback)}])"
             values = await self._ask(query, start, "lookback", round_)
-            broken = await self._client.compute(partial(self._memory.baseline, new, start, values))
+            broken = await self._client.compute(partial(memory.baseline, new, start, values))
         sound = [want for want in wants if want not in broken]
         if not sound:
             return dict(broken)
         span = duration(end - start + self._config.late)
         found = await self._ask(f"{select(sound)}[{span}]", end, "sample", round_)
-        return broken | await self._client.compute(partial(self._memory.follow, sound, edges, found))
+        return broken | await self._client.compute(partial(memory.follow, sound, edges, found))
 
     async def _ask(self, query: str, at: float, purpose: str, round_: _Round) -> list[Series]:
         async with self._slots:
@@ -227,7 +228,8 @@ class PrometheusSource:
         await self._client.close()
 
     def _forget(self, now: float) -> None:
-        self._memory.forget_before(now - _IDLE)
+        for memory in (self._memory, self._blocks):
+            memory.forget_before(now - _IDLE)
         self._owed = {key: owed for key, owed in self._owed.items() if owed[0] >= now - _IDLE}
 
 

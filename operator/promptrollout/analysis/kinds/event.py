@@ -36,6 +36,8 @@ from promptrollout.analysis.mixture import (
 )
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 
+#: How many times the evidence of requests the joint one may be (statistics.md, "Requests that resemble each other").
+_TRUST = 4.0
 #: Own state: past stable (total, bad), harm, promotion; with units again past (total, bad) and harm.
 _PAST, _HARM, _PROMOTE = slice(0, 2), slice(2, 2 + PROCESS), slice(2 + PROCESS, 2 + 2 * PROCESS)
 _REQUESTS = 2 + 2 * PROCESS
@@ -124,7 +126,7 @@ class EventKind(Kind):
         return counts[:, 0], counts[:, 2]
 
     def close(self, closing: Closing) -> Closed:
-        """Request processes, and the unit process beside them: rollback rests on the mean of both."""
+        """Request processes, and the unit process beside them: rollback rests on the mean of both, within bounds."""
         state = closing.state
         window = _window(closing.counts[:, :4])
         harm_line = Line(closing.params[:, 0].copy(), closing.params[:, 1].copy())
@@ -145,7 +147,9 @@ class EventKind(Kind):
                 closing.state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
             )
             state[:, _UNITS_PAST] = _next_past(past, units)
-            harm = log_mean(harm, log_e(state[:, UNITS_HARM]))
+            # Units count who meets an event, requests how many events there are. Where a candidate's events are less
+            # alike within a unit, more units meet one at the same rate: units alone are no proof of a higher rate.
+            harm = np.minimum(log_mean(harm, log_e(state[:, UNITS_HARM])), harm + math.log(_TRUST))
         return Closed(state, harm, log_e(state[:, _PROMOTE]), _contrast(window, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
