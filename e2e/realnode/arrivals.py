@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from e2e.application import Application
 from e2e.realnode.stack import RealStack
@@ -34,12 +35,13 @@ def file_lags(stack: RealStack, application: Application) -> list[float]:
 
 def rollback_lags(stack: RealStack, application: Application) -> list[float]:
     """Seconds from the decision of each rollback to the file of stable alone in each container."""
-    decided: dict[int, float] = {}
+    decided: dict[str, int] = {}
     for status in _statuses(stack, application):
-        at = moment(status.rollback.text("decidedAt"))
-        if at is not None and status.rollback.text("acknowledgedAt"):
-            decided.setdefault(status.sequence, at.timestamp())
-    return _lags(decided, arrivals(stack, application))
+        at = status.rollback.text("decidedAt")
+        if at:  # it stays in the status of what comes later
+            decided.setdefault(at, status.sequence)
+    since = {sequence: datetime.fromisoformat(at).timestamp() for at, sequence in decided.items()}
+    return _lags(since, arrivals(stack, application))
 
 
 def _statuses(stack: RealStack, application: Application) -> list[Status]:
