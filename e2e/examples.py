@@ -33,6 +33,7 @@ IMAGE = Image(
     {"promptrollout_sdk": REPOSITORY / "sdk" / "python" / "promptrollout_sdk", "examples": EXAMPLES},
 )
 STEPS: Sequence[Json] = ({"weight": 25, "duration": "3s"}, {"weight": 50, "duration": "3s"})
+QUICK: Json = {"interval": "2s", "warmUp": "0s"}
 _SERVICE = re.compile(r"http://([a-z0-9-]+)(?::\d+)?(?=/|$)")
 
 
@@ -47,13 +48,7 @@ class Example:
     namespace: str
     app: str
     steps: Sequence[Json] = STEPS
-    analysis: Json = field(
-        default_factory=lambda: {
-            "interval": "2s",
-            "warmUp": "0s",
-            "correlation": {"meanRequestsPerUnit": "1"},
-        }
-    )
+    analysis: Json = field(default_factory=lambda: {**QUICK, "correlation": {"meanRequestsPerUnit": "1"}})
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property
