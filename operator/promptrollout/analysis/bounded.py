@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from promptrollout.analysis.mixture import Array, BetGrid
 
-Places = NDArray[np.intp]
-
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
+#: Rows whose levels are bet on at a time, so that the work stays in the processor's cache.
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,46 @@ class Levels:
     @cached_property
     def sizes(self) -> tuple[Array, Array]:
         """Outcomes of both arms, [B] each."""
-        return _row_sum(self.candidate), _row_sum(self.stable)
+        return self.candidate.sum(axis=1), self.stable.sum(axis=1)
 
     @cached_property
-    def filled(self) -> tuple[Filled, Filled]:
-        """Levels of both arms that have counts."""
-        return _filled(self.candidate), _filled(self.stable)
+    def filled(self) -> list[tuple[Filled, Filled]]:
+        """Levels of both arms that have counts, `_CHUNK` rows at a time."""
+        found = []
+        for start in range(0, len(self.candidate), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            badness = self.badness if len(self.badness) == 1 else self.badness[rows]
+            found.append((_filled(self.candidate[rows], badness), _filled(self.stable[rows], badness)))
+        return found
 
     def mirrored(self) -> Levels:
         """The same counts with good and bad swapped."""
         other = Levels(self.candidate, self.stable, 1.0 - self.badness)
-        other.__dict__.update(sizes=self.sizes, filled=self.filled)
+        filled = [(candidate.mirrored(), stable.mirrored()) for candidate, stable in self.filled]
+        other.__dict__.update(sizes=self.sizes, filled=filled)
         return other
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Where counts [R, G] of R rows are not zero, row by row: count and badness of the level, [N] each.
+
+    `lengths` [R] are the places of each row.
+    """
+
+    count: Array
+    badness: Array
+    lengths: NDArray[np.intp]
+
+    def mirrored(self) -> Filled:
+        """The same places with good and bad swapped."""
+        return Filled(self.count, 1.0 - self.badness, self.lengths)
+
+
+def _filled(counts: Array, badness: Array) -> Filled:
+    there = counts != 0.0
+    worst = np.broadcast_to(badness, counts.shape)[there]
+    return Filled(counts[there], worst, np.count_nonzero(there, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,61 +112,51 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
         levels: counts and the badness in [0, 1] of each level.
         mu: [B] past stable mean badness, fixed before the window.
         d: [B] margin: the candidate's mean badness may be larger by this much.
-        grid: stakes.
+        grid: stakes, ascending.
 
     """
-    n_c, n_s = levels.sizes
-    u_c, u_s = shares(n_c, n_s)
+    u_c, u_s = shares(*levels.sizes)
     loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
-    stake = np.minimum(grid.values, (_MOST_AT_RISK / np.maximum(loss, 1e-12))[:, None])
-    result = np.zeros_like(stake)
-    _add_growth(result, levels.filled[0], levels.badness, (u_c, mu + d), stake)
-    _add_growth(result, levels.filled[1], levels.badness, (-u_s, mu), stake)
-    return result
-
-
-def _row_sum(values: Array) -> Array:
-    total: Array = np.ascontiguousarray(values).sum(axis=1)
-    return total
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """Where counts [B, G] are not zero, row by row: row, level and count [N].
-
-    `rows` [R] are the rows that have any, `first` [R] their first places in [N].
-    """
-
-    row: Places
-    level: Places
-    count: Array
-    rows: Places
-    first: Places
-
-
-def _filled(counts: Array) -> Filled:
-    row, level = np.nonzero(counts)
-    opening = np.flatnonzero(np.diff(row, prepend=-1))
-    return Filled(row, level, counts[row, level], row[opening], opening)
+    highest = _MOST_AT_RISK / np.maximum(loss, 1e-12)
+    result = np.zeros((len(grid.values), len(mu)))
+    candidate, stable = (u_c, mu + d), (-u_s, mu)
+    for i, (first, second) in enumerate(levels.filled):
+        rows = slice(i * _CHUNK, (i + 1) * _CHUNK)
+        limit = highest[rows]
+        # From the first bet that no row can afford, all are the same: as much as is allowed.
+        alike = int(np.searchsorted(grid.values, limit.max()))
+        stakes = grid.values[: alike + 1, None]
+        for filled, (u, centre) in ((first, candidate), (second, stable)):
+            _add_growth(result[: alike + 1, rows], filled, (u[rows], centre[rows]), (stakes, limit))
+        result[alike + 1 :, rows] = result[alike : alike + 1, rows]
+    return result.T
 
 
 def _add_growth(
-    result: Array, filled: Filled, badness: Array, line: tuple[Array, Array], stake: Array
+    result: Array, filled: Filled, line: tuple[Array, Array], stakes: tuple[Array, Array]
 ) -> None:
-    """Add sum_g counts[b, g] ln(1 + stake[b, i] u[b] (badness[b, g] - centre[b])) to result [B, BETS].
+    """Add sum_g counts[b, g] ln(1 + stake[b, i] u[b] (badness[b, g] - centre[b])) to result [bets, R].
 
-    Only levels with counts are touched, in the same order whatever else is in the batch.
+    Stakes are given as the grid's [bets, 1] and the highest of each row [R]. Only levels with counts are touched, in
+    the same order whatever else is in the batch.
     """
-    if not filled.row.size:
+    lengths = filled.lengths
+    if not filled.count.size:
         return
-    u, centre = line
-    worst = badness[filled.row, filled.level] if len(badness) > 1 else badness[0, filled.level]
-    gain = u[filled.row] * (worst - centre[filled.row])
-    terms = stake[filled.row]
-    terms *= gain[:, None]
+    u, centre, highest = (np.repeat(values, lengths) for values in (*line, stakes[1]))
+    gain = filled.badness - centre
+    gain *= u
+    terms = np.minimum(stakes[0], highest)
+    terms *= gain
     np.log1p(terms, out=terms)
-    terms *= filled.count[:, None]
-    result[filled.rows] += np.add.reduceat(terms, filled.first, axis=0)
+    terms *= filled.count
+    ends = np.cumsum(lengths)
+    rows = np.flatnonzero(lengths)
+    sums = np.add.reduceat(terms, (ends - lengths)[rows], axis=1)
+    if len(rows) == len(lengths):
+        result += sums
+    else:
+        result[:, rows] += sums
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:
@@ -178,7 +196,7 @@ def _fan(y: Array, q: Array, b: Array, grid: BetGrid) -> Array:
 
 def mid_ranks(stable: Array) -> Array:
     """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2."""
-    total = np.maximum(_row_sum(stable), 1e-12)[:, None]
+    total = np.maximum(stable.sum(axis=1), 1e-12)[:, None]
     below = np.cumsum(stable, axis=1) - stable
     result: Array = (below + 0.5 * stable) / total
     return result

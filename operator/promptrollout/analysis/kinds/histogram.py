@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from promptrollout.analysis.bounded import Levels, Places, harmonic, level_increments, mid_ranks
+from promptrollout.analysis.bounded import Levels, harmonic, level_increments, mid_ranks
 from promptrollout.analysis.counts import Counts, HistogramCounts, History, Pair
 from promptrollout.analysis.events import EventWindow, Line, past_rate
 from promptrollout.analysis.kinds.base import (
@@ -186,7 +187,7 @@ def _ridit_bets(levels: Levels, known: Array, margin: Array, *, mirrored: bool) 
     return increments, np.where(known >= STABLE_NEEDED, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
 
 
-def _edges(past: Array, known: Array, params: Array) -> list[Places]:
+def _edges(past: Array, known: Array, params: Array) -> list[NDArray[np.intp]]:
     """Position of the threshold's edge [B] for both sides: as given, or nearest to the past stable 95th percentile."""
     beyond = np.cumsum(past[:, :0:-1], axis=1)[:, ::-1]
     # Nearest in ratio: in the logarithm of the share beyond it.
@@ -195,7 +196,7 @@ def _edges(past: Array, known: Array, params: Array) -> list[Places]:
     return [np.where(edge >= 0.0, edge, nearest).astype(np.intp) for edge in given]
 
 
-def _beyond(levels: Levels, past: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
+def _beyond(levels: Levels, past: Array, known: Array, edge: NDArray[np.intp]) -> tuple[EventWindow, Array]:
     """The tail as events: values beyond the edge, in the window and (total, beyond) [B, 2] in the past."""
     tail = np.arange(past.shape[1])[None] > edge[:, None]
     n_c, n_s = levels.sizes
