@@ -13,8 +13,6 @@ from promptrollout.analysis.mixture import Array
 
 #: What remains of the recent candidate traffic after each window: it looks back some 30 windows.
 _RATE_KEEP = 0.97
-#: Rows advanced at a time, so that the work stays in the processor's cache.
-_CHUNK = 512
 #: A larger count is a fault, and its squares would leave the range of floats; a smaller one is nothing.
 _LARGEST, _SMALLEST = 1e30, 1e-30
 
@@ -33,28 +31,19 @@ def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
 
 
 def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
-    """One window's counts arrive.
+    """One window's counts arrive: a pending window closes when the exposure has changed, or once it is large enough.
 
     Args:
         kind: of all rows.
-        rows: [B, size] before.
+        rows: [B, size], advanced in place.
         counts: [B, columns], sound.
         params: [B, P] margins.
         moment: [B, 2], exposure and length in seconds of the window.
 
     Returns:
-        [B, size] after. A pending window closes when the exposure has changed, or when it has grown large enough.
+        `rows`.
 
     """
-    result = rows.copy()
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _arrive(kind, result[part], counts[part], params[part], moment[part])
-    return result
-
-
-def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> None:
-    """`arrive` in place."""
     pending = rows[:, HEADER : HEADER + kind.columns]
     totals = rows[:, HEADER + kind.columns : HEADER + 2 * kind.columns]
     changed = rows[:, Slot.EXPOSURE] != moment[:, 0]
@@ -76,6 +65,7 @@ def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array
     full = np.flatnonzero(_samples(kind, pending) >= MERGE_BELOW)
     if full.size:
         _close_rows(kind, rows, full, params)
+    return rows
 
 
 def _samples(kind: Kind, counts: Array) -> Array:
