@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,12 +175,11 @@ def _is_count(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What folding needs of a metric: its kind, its packed margins, and what packs its counts."""
+    """What folding needs of a metric: its kind and its packed margins."""
 
     metric: MetricPlan
     kind: Kind
     params: bytes
-    pack: Callable[..., bytes]
 
 
 #: By the plan's fingerprints: plans are rebuilt often, metrics rarely change.
@@ -201,8 +200,7 @@ def _compiled(plan: AnalysisPlan) -> tuple[Compiled, ...]:
 
 def _compile(metric: MetricPlan) -> Compiled:
     kind = kind_of(metric)
-    params = np.array(kind.params(metric), dtype=FLOAT).tobytes()
-    return Compiled(metric, kind, params, struct.Struct(f"<{kind.columns}d").pack)
+    return Compiled(metric, kind, np.array(kind.params(metric), dtype=FLOAT).tobytes())
 
 
 def stack(rows: Sequence[bytes]) -> Array:
@@ -226,19 +224,13 @@ def reject_counts(w: Working, position: int, end: float, what: str) -> None:
 
 
 def read(w: Working, position: int, pair: Pair, end: float) -> bytes | None:
-    """A pair's counts as packed columns, or None after noting what is wrong with their shape.
-
-    A count that is no number becomes nan, and so is rejected with its row.
-    """
+    """A pair's counts as packed columns, or None after noting what is wrong with their shape."""
     compiled = w.compiled[position]
     try:
         row = compiled.kind.read(pair, compiled.metric)
-    except (TypeError, AttributeError, ValueError):
+    except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
         row = "are no numbers"
-    if isinstance(row, str):
-        reject_counts(w, position, end, row)
-        return None
-    try:
-        return compiled.pack(*row)
-    except (struct.error, TypeError, OverflowError):
-        return compiled.pack(*(float(v) if is_number(v) else math.nan for v in row))
+    if type(row) is bytes:
+        return row
+    reject_counts(w, position, end, row)
+    return None

@@ -7,7 +7,9 @@ operation on a row is independent of the other rows: folding alone or in a batch
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -97,6 +99,11 @@ class ArmValues:
     stable_samples: float
 
 
+def packer(columns: int) -> Callable[..., bytes]:
+    """What packs that many numbers as little-endian float64."""
+    return struct.Struct(f"<{columns}d").pack
+
+
 class Kind(ABC):
     """One kind of metric: how its counts are read, and how a closed window changes the evidence.
 
@@ -126,8 +133,13 @@ class Kind(ABC):
         """The kind's own state [width] before the first window. A history that does not fit is ignored."""
 
     @abstractmethod
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
-        """The counts as `columns` floats, or in words what is wrong with their shape."""
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
+        """The counts as `columns` packed floats, or in words what is wrong with their shape.
+
+        Raises:
+            TypeError, AttributeError, ValueError, OverflowError, struct.error: something in it is no number.
+
+        """
 
     def complete(self, counts: Array) -> Array:
         """Fill in what follows from other columns, for finite counts [B, columns]; in bulk because that is cheap."""

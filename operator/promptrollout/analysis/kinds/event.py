@@ -18,6 +18,7 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    packer,
     per_sample,
     rate_variance,
     scaled_history,
@@ -40,6 +41,9 @@ from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 _PAST, _HARM, _PROMOTE = slice(0, 2), slice(2, 2 + PROCESS), slice(2 + PROCESS, 2 + 2 * PROCESS)
 _REQUESTS = 2 + 2 * PROCESS
 _UNITS_PAST, UNITS_HARM = slice(_REQUESTS, _REQUESTS + 2), slice(_REQUESTS + 2, _REQUESTS + 2 + PROCESS)
+
+_PACK = packer(4)
+_NO_UNITS = _PACK(0.0, 0.0, 0.0, 0.0)
 
 
 def bet_on_events(
@@ -99,19 +103,18 @@ class EventKind(Kind):
             state[UNITS_HARM] = fresh(self._harm_grid)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:  # noqa: ARG002 - same for every kind
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:  # noqa: ARG002 - same for every kind
         """Both arms' totals and bad counts; absent unit counts are zero."""
         candidate, stable = pair.candidate, pair.stable
         if not (isinstance(candidate, EventCounts) and isinstance(stable, EventCounts)):
             return "needs EventCounts of both arms"
-        row = [candidate.total, candidate.bad, stable.total, stable.bad]
-        if self._units:
-            first, second = pair.candidate_units, pair.stable_units
-            if first is None or second is None:
-                row += [0.0, 0.0, 0.0, 0.0]
-            else:
-                row += [first.total, first.bad, second.total, second.bad]
-        return row
+        row = _PACK(candidate.total, candidate.bad, stable.total, stable.bad)
+        if not self._units:
+            return row
+        first, second = pair.candidate_units, pair.stable_units
+        if first is None or second is None:
+            return row + _NO_UNITS
+        return row + _PACK(first.total, first.bad, second.total, second.bad)
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, never more bad ones than there are."""

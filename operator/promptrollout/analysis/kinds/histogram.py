@@ -19,6 +19,7 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    packer,
     per_sample,
     scaled_history,
     usable,
@@ -63,6 +64,7 @@ class HistogramKind(Kind):
 
     def __init__(self, *, buckets: int) -> None:
         self._buckets = buckets
+        self._pack = packer(buckets)
         self.columns = 2 * buckets
         self.width = buckets + 4 * PROCESS
 
@@ -84,21 +86,22 @@ class HistogramKind(Kind):
         state[self._buckets :] = np.concatenate([fresh(grid) for grid in grids])
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Both arms' buckets, worst last."""
         candidate, stable = self._arm(pair.candidate, metric), self._arm(pair.stable, metric)
         if isinstance(candidate, str):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return self._pack(*candidate) + self._pack(*stable)
 
-    def _arm(self, counts: Counts | None, metric: MetricPlan) -> list[float] | str:
+    def _arm(self, counts: Counts | None, metric: MetricPlan) -> tuple[float, ...] | str:
         if not isinstance(counts, HistogramCounts):
             return "needs HistogramCounts"
-        if len(counts.buckets) != self._buckets:
-            return f"has {len(counts.buckets)} buckets, the metric's edges make {self._buckets}"
-        return list(counts.buckets[::-1] if metric.higher_is_better else counts.buckets)
+        buckets = counts.buckets
+        if len(buckets) != self._buckets:
+            return f"has {len(buckets)} buckets, the metric's edges make {self._buckets}"
+        return buckets[::-1] if metric.higher_is_better else buckets
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative."""

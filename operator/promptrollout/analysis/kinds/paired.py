@@ -16,6 +16,7 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    packer,
     per_sample,
 )
 from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, bet, fresh, log_e
@@ -26,6 +27,7 @@ _PAST, _HARM, _PROMOTE = slice(0, 3), slice(3, 3 + PROCESS), slice(3 + PROCESS, 
 #: Before this many pairs the information clock runs on an assumed variance.
 _PAIRS_KNOWN, _ASSUMED_VARIANCE = 20.0, 0.05
 _SLACK = 1e-6
+_PACK = packer(6)
 
 
 class PairedKind(Kind):
@@ -54,16 +56,15 @@ class PairedKind(Kind):
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Moments of the loss."""
         counts = pair.candidate
         if not isinstance(counts, PairedCounts):
             return "needs PairedCounts as the candidate's counts"
         loss = -counts.sum if metric.higher_is_better else counts.sum
-        shown = [0.0, 0.0, 0.0]
-        if counts.candidate is not None and counts.stable is not None:
-            shown = [counts.candidate, counts.stable, counts.count]
-        return [counts.count, loss, counts.sumsq, *shown]
+        if counts.candidate is None or counts.stable is None:
+            return _PACK(counts.count, loss, counts.sumsq, 0.0, 0.0, 0.0)
+        return _PACK(counts.count, loss, counts.sumsq, counts.candidate, counts.stable, counts.count)
 
     def sound(self, counts: Array) -> Mask:
         """Moments that differences within [-1, 1] can have."""

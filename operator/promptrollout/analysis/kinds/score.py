@@ -17,6 +17,7 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    packer,
     per_sample,
     scaled_history,
     usable,
@@ -27,8 +28,10 @@ from promptrollout.analysis.plan import DeltaMargin, MetricKind, MetricPlan
 #: Badness of the nodes.
 NODES: Array = np.linspace(0.0, 1.0, SCORE_NODES)
 NODES.setflags(write=False)
+_NO_NODES = (0.0,) * SCORE_NODES
 #: One arm's columns: nodes, then count, sum and sum of squares of the badness.
 _ARM = SCORE_NODES + 3
+_PACK = packer(_ARM)
 #: Own state: past stable (count, sum, sum of squares of badness), harm, promotion.
 _PAST, _HARM, _PROMOTE = slice(0, 3), slice(3, 3 + PROCESS), slice(3 + PROCESS, 3 + 2 * PROCESS)
 #: Sums are floats added up over scrapes: this much disagreement is rounding.
@@ -63,7 +66,7 @@ class ScoreKind(Kind):
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Both arms' nodes and moments of badness."""
         candidate = _arm(pair.candidate, higher_is_better=metric.higher_is_better)
         stable = _arm(pair.stable, higher_is_better=metric.higher_is_better)
@@ -71,7 +74,7 @@ class ScoreKind(Kind):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return _PACK(*candidate) + _PACK(*stable)
 
     def complete(self, counts: Array) -> Array:
         """Moments of the nodes."""
@@ -130,7 +133,7 @@ class ScoreKind(Kind):
         return 1.0 if metric.higher_is_better else -1.0
 
 
-def _arm(counts: Counts | None, *, higher_is_better: bool) -> list[float] | str:
+def _arm(counts: Counts | None, *, higher_is_better: bool) -> tuple[float, ...] | str:
     """One arm's columns; nodes are turned round where a high score is bad, since nodes are 1 - score."""
     if not isinstance(counts, ScoreCounts):
         return "needs ScoreCounts"
@@ -138,13 +141,13 @@ def _arm(counts: Counts | None, *, higher_is_better: bool) -> list[float] | str:
         if len(counts.nodes) != SCORE_NODES:
             return f"has {len(counts.nodes)} nodes instead of {SCORE_NODES}"
         nodes = counts.nodes if higher_is_better else counts.nodes[::-1]
-        return [*nodes, 0.0, 0.0, 0.0]
+        return (*nodes, 0.0, 0.0, 0.0)
     if counts.count and (counts.sum is None or counts.sumsq is None):
         return "has neither nodes nor sum and sum of squares"
     total, plain, square = counts.count, counts.sum or 0.0, counts.sumsq or 0.0
     if higher_is_better:
         plain, square = total - plain, total - 2.0 * plain + square
-    return [0.0] * SCORE_NODES + [total, plain, square]
+    return (*_NO_NODES, total, plain, square)
 
 
 def _moments_of_nodes(arm: Array) -> Array:

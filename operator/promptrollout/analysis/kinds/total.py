@@ -10,12 +10,13 @@ import numpy as np
 from promptrollout.analysis.bounded import harmonic
 from promptrollout.analysis.confseq import best_rho, log_mixture
 from promptrollout.analysis.counts import Counts, History, Pair, SumCounts
-from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, per_sample
+from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, packer, per_sample
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 
 #: One arm's columns: count, sum, sum of squares, and the count of samples whose squares are known.
 _ARM = 4
+_PACK = packer(2 * _ARM)
 #: Own state: sum of h * (a x_c - b x_s - c) for harm and for promotion, information of both arms (sum of h^2 phi / n),
 #: and per arm the number of windows and their squared deviations, for variances without sums of squares.
 _HARM, _PROMOTE, _INFO_C, _INFO_S, _WINDOWS_C, _DEVIATION_C, _WINDOWS_S, _DEVIATION_S = range(8)
@@ -66,14 +67,14 @@ class SumKind(Kind):
         """Nothing is taken from history: sums compare within windows only."""
         return np.zeros(self.width)
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:  # noqa: ARG002 - same for every kind
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:  # noqa: ARG002 - same for every kind
         """Both arms' moments."""
         candidate, stable = _arm(pair.candidate), _arm(pair.stable)
         if isinstance(candidate, str):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return _PACK(*candidate, *stable)
 
     def sound(self, counts: Array) -> Mask:
         """Counts and squares not negative; a sum without samples is none."""
@@ -120,12 +121,12 @@ class SumKind(Kind):
         return Pair(arms[0], arms[1])
 
 
-def _arm(counts: Counts | None) -> list[float] | str:
+def _arm(counts: Counts | None) -> tuple[float, ...] | str:
     if not isinstance(counts, SumCounts):
         return "needs SumCounts"
     if counts.sumsq is None:
-        return [counts.count, counts.sum, 0.0, 0.0]
-    return [counts.count, counts.sum, counts.sumsq, counts.count]
+        return (counts.count, counts.sum, 0.0, 0.0)
+    return (counts.count, counts.sum, counts.sumsq, counts.count)
 
 
 def _deviate(state: Array, closing: Closing, slots: tuple[int, int, int]) -> _Spread:
