@@ -26,8 +26,6 @@ from promptrollout.analysis.mixture import Array, BetGrid
 
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
-#: Rows whose levels are bet on at a time, so that the work stays in the processor's cache.
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -44,43 +42,42 @@ class Levels:
         return self.candidate.sum(axis=1), self.stable.sum(axis=1)
 
     @cached_property
-    def filled(self) -> list[tuple[Filled, Filled]]:
-        """Levels of both arms that have counts, `_CHUNK` rows at a time."""
-        found = []
-        for start in range(0, len(self.candidate), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            badness = self.badness if len(self.badness) == 1 else self.badness[rows]
-            found.append((_filled(self.candidate[rows], badness), _filled(self.stable[rows], badness)))
-        return found
+    def filled(self) -> tuple[Filled, Filled]:
+        """Levels of both arms that have counts."""
+        return _filled(self.candidate, self.badness), _filled(self.stable, self.badness)
 
     def mirrored(self) -> Levels:
         """The same counts with good and bad swapped."""
         other = Levels(self.candidate, self.stable, 1.0 - self.badness)
-        filled = [(candidate.mirrored(), stable.mirrored()) for candidate, stable in self.filled]
-        other.__dict__.update(sizes=self.sizes, filled=filled)
+        candidate, stable = self.filled
+        other.__dict__.update(sizes=self.sizes, filled=(candidate.mirrored(), stable.mirrored()))
         return other
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Where counts [R, G] of R rows are not zero, row by row: count and badness of the level, [N] each.
+    """Where counts [B, G] are not zero, row by row: count and badness of the level, [N] each.
 
-    `lengths` [R] are the places of each row.
+    `lengths` [B] are the places of each row; `rows` [R] are the rows that have any, `first` [R] their first places.
     """
 
     count: Array
     badness: Array
     lengths: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    first: NDArray[np.intp]
 
     def mirrored(self) -> Filled:
         """The same places with good and bad swapped."""
-        return Filled(self.count, 1.0 - self.badness, self.lengths)
+        return Filled(self.count, 1.0 - self.badness, self.lengths, self.rows, self.first)
 
 
 def _filled(counts: Array, badness: Array) -> Filled:
     there = counts != 0.0
-    worst = np.broadcast_to(badness, counts.shape)[there]
-    return Filled(counts[there], worst, np.count_nonzero(there, axis=1))
+    lengths = np.count_nonzero(there, axis=1)
+    rows = np.flatnonzero(lengths)
+    first = (np.cumsum(lengths) - lengths)[rows]
+    return Filled(counts[there], np.broadcast_to(badness, counts.shape)[there], lengths, rows, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,45 +115,37 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
     u_c, u_s = shares(*levels.sizes)
     loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
     highest = _MOST_AT_RISK / np.maximum(loss, 1e-12)
+    # From the first bet that no row can afford, all are the same: as much as is allowed.
+    last = int(np.searchsorted(grid.values, highest.max(initial=0.0)))
+    stakes = np.minimum(grid.values[: last + 1, None], highest)
     result = np.zeros((len(grid.values), len(mu)))
-    candidate, stable = (u_c, mu + d), (-u_s, mu)
-    for i, (first, second) in enumerate(levels.filled):
-        rows = slice(i * _CHUNK, (i + 1) * _CHUNK)
-        limit = highest[rows]
-        # From the first bet that no row can afford, all are the same: as much as is allowed.
-        alike = int(np.searchsorted(grid.values, limit.max()))
-        stakes = grid.values[: alike + 1, None]
-        for filled, (u, centre) in ((first, candidate), (second, stable)):
-            _add_growth(result[: alike + 1, rows], filled, (u[rows], centre[rows]), (stakes, limit))
-        result[alike + 1 :, rows] = result[alike : alike + 1, rows]
+    differing = result[: last + 1]
+    _add_growth(differing, levels.filled[0], (u_c, mu + d), stakes)
+    _add_growth(differing, levels.filled[1], (-u_s, mu), stakes)
+    result[last + 1 :] = differing[-1]
     return result.T
 
 
-def _add_growth(
-    result: Array, filled: Filled, line: tuple[Array, Array], stakes: tuple[Array, Array]
-) -> None:
-    """Add sum_g counts[b, g] ln(1 + stake[b, i] u[b] (badness[b, g] - centre[b])) to result [bets, R].
+def _add_growth(result: Array, filled: Filled, line: tuple[Array, Array], stakes: Array) -> None:
+    """Add sum_g counts[b, g] ln(1 + stake[i, b] u[b] (badness[b, g] - centre[b])) to result [bets, B].
 
-    Stakes are given as the grid's [bets, 1] and the highest of each row [R]. Only levels with counts are touched, in
-    the same order whatever else is in the batch.
+    Only levels with counts are touched, in the same order whatever else is in the batch.
     """
     lengths = filled.lengths
     if not filled.count.size:
         return
-    u, centre, highest = (np.repeat(values, lengths) for values in (*line, stakes[1]))
+    u, centre = (np.repeat(values, lengths) for values in line)
     gain = filled.badness - centre
     gain *= u
-    terms = np.minimum(stakes[0], highest)
+    terms = np.repeat(stakes, lengths, axis=1)
     terms *= gain
     np.log1p(terms, out=terms)
     terms *= filled.count
-    ends = np.cumsum(lengths)
-    rows = np.flatnonzero(lengths)
-    sums = np.add.reduceat(terms, (ends - lengths)[rows], axis=1)
-    if len(rows) == len(lengths):
+    sums = np.add.reduceat(terms, filled.first, axis=1)
+    if len(filled.rows) == len(lengths):
         result += sums
     else:
-        result[:, rows] += sums
+        result[:, filled.rows] += sums
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:

@@ -101,6 +101,17 @@ def bet(process: Array, grid: BetGrid, delta: Array, increments: Array) -> Array
     return after.T
 
 
+def advance(process: Array, grid: BetGrid, delta: Array, increments: Array, share: Array) -> Array:
+    """`bet` on processes [B, PROCESS] in place, and their log evidence [B] after it.
+
+    `share` [B] is what a window counts: one over its design effect, or nothing. E e^s <= 1 for s in [0, 1] by Jensen
+    wherever E e <= 1.
+    """
+    after = bet(process, grid, delta * share, increments * share[:, None])
+    process[:] = after
+    return log_e(after)
+
+
 def _log_add(wealth: Array, mass: Array) -> None:
     """ln(e^wealth + e^mass) into `wealth`, as numpy's logaddexp, but in vector instructions."""
     apart = np.minimum(wealth, mass)

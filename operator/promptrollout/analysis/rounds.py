@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import struct
+from itertools import compress
+from operator import getitem
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptrollout.analysis.advance import arrive, check
 from promptrollout.analysis.aside import run_blocks, run_late
@@ -15,27 +19,25 @@ from promptrollout.analysis.kinds import Kind
 from promptrollout.analysis.kinds.base import Slot
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.working import Working, read, reject_counts, stack, unstack
+Places = NDArray[np.intp]
 
-#: Floats of the rows that are advanced at a time: 2 MB, so that they stay in the processor's cache.
-_CHUNK = 2**18
-
-#: A metric's counts in a window: the rollout, the metric's position, the window's place in the round, packed counts.
-#: A plain tuple, since there are thousands of them a tick.
-Queued = tuple[Working, int, int, bytes]
+#: What a metric queues: its rollout's rows, its position there, the window's place in the round, packed counts and
+#: packed margins. They stand in one flat list, since thousands of tuples a tick would keep the garbage collector busy.
+_QUEUED = 5
 
 
 class Round:
     """One window of each rollout."""
 
     def __init__(self) -> None:
-        self._queued: dict[Kind, list[Queued]] = {}
+        self._queued: dict[Kind, list[Any]] = {}
         self._windows: list[tuple[Working, Window]] = []
 
     def add(self, w: Working, window: Window) -> None:
         """Queue a rollout's window."""
         place = len(self._windows)
         self._windows.append((w, window))
-        positions, compiled, groups = w.plan.positions, w.compiled, self._queued
+        positions, compiled, groups, rows = w.plan.positions, w.compiled, self._queued, w.rows
         queued = 0
         for name, pair in window.metrics.items():
             position = positions.get(name)
@@ -44,11 +46,11 @@ class Round:
             counts = read(w, position, pair, window.end)
             if counts is None:
                 continue
-            kind = compiled[position].kind
-            group = groups.get(kind)
+            metric = compiled[position]
+            group = groups.get(metric.kind)
             if group is None:
-                group = groups[kind] = []
-            group.append((w, position, place, counts))
+                group = groups[metric.kind] = []
+            group += (rows, position, place, counts, metric.params)
             queued += 1
         w.incomplete = w.incomplete or queued < len(compiled)
 
@@ -59,10 +61,8 @@ class Round:
         thresholds = np.array([w.threshold for w, _ in self._windows])
         hot: set[int] = set()
         for kind, queued in self._queued.items():
-            size = max(1, _CHUNK // kind.size)
-            for start in range(0, len(queued), size):
-                places, harm = self._advance(kind, queued[start : start + size], moment)
-                hot.update(places[harm >= thresholds[places]].tolist())
+            places, harm = self._advance(kind, queued, moment)
+            hot.update(places[harm >= thresholds[places]].tolist())
         late = [(w, window) for w, window in self._windows if window.late]
         if late:
             run_late(late)
@@ -74,27 +74,27 @@ class Round:
         if blocks:
             run_blocks(blocks)
 
-    def _advance(
-        self, kind: Kind, queued: list[Queued], moment: Array
-    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Array]:
+    def _advance(self, kind: Kind, queued: list[Any], moment: Array) -> tuple[Places, Array]:
         """Advance rows of one kind; returns the places of their windows and their log evidence of harm."""
-        counts, fine = check(kind, stack([one[3] for one in queued]))
+        owners, positions, places, packed, params = (queued[i::_QUEUED] for i in range(_QUEUED))
+        counts, fine = check(kind, stack(packed))
         if not fine.all():
             for i in np.flatnonzero(~fine).tolist():
-                w, position, place, _ = queued[i]
-                end = self._windows[place][1].end
-                reject_counts(w, position, end, "are negative, not finite or impossible")
-            queued = [one for one, good in zip(queued, fine.tolist(), strict=True) if good]
+                w, window = self._windows[places[i]]
+                reject_counts(w, positions[i], window.end, "are negative, not finite or impossible")
             counts = counts[fine]
-        places = np.array([place for _, _, place, _ in queued], dtype=np.intp)
-        if not queued:
-            return places, np.empty(0)
-        rows = stack([w.rows[position] for w, position, _, _ in queued])
-        params = stack([w.compiled[position].params for w, position, _, _ in queued])
-        arrive(kind, rows, counts, params, moment[places])
-        for (w, position, _, _), row in zip(queued, unstack(rows), strict=True):
-            w.rows[position] = row
-        return places, rows[:, Slot.HARM]
+            good = fine.tolist()
+            owners, positions, places, params = (
+                list(compress(column, good)) for column in (owners, positions, places, params)
+            )
+        place = np.array(places, dtype=np.intp)
+        if not places:
+            return place, np.empty(0)
+        rows = stack(list(map(getitem, owners, positions)))
+        arrive(kind, rows, counts, stack(params), moment[place])
+        for owner, position, row in zip(owners, positions, unstack(rows), strict=True):
+            owner[position] = row
+        return place, rows[:, Slot.HARM]
 
 
 def _look(w: Working, end: float) -> None:

@@ -58,8 +58,8 @@ HEADER = len(Slot)
 class Closing:
     """B windows that close: the kind's own state before them and their counts.
 
-    state [B, width] (a copy: `Kind.close` may write into it and return it), counts [B, columns], totals [B, columns]
-    since the candidate started (these windows included), params [B, P], design effects [B].
+    state [B, width] (`Kind.close` advances it in place), counts [B, columns], totals [B, columns] since the candidate
+    started (these windows included), params [B, P], design effects [B].
     """
 
     state: Array
@@ -81,9 +81,8 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """B windows closed: the kind's state after them, log evidence of harm and of non-inferiority, contrast."""
+    """B windows closed: log evidence of harm and of non-inferiority, contrast."""
 
-    state: Array
     harm: Array
     promote: Array
     contrast: Contrast
@@ -155,7 +154,7 @@ class Kind(ABC):
 
     @abstractmethod
     def close(self, closing: Closing) -> Closed:
-        """Advance the evidence by one closed window per row."""
+        """Advance the evidence by one closed window per row, `closing.state` in place."""
 
     @abstractmethod
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:

@@ -30,9 +30,8 @@ from promptrollout.analysis.mixture import (
     PROCESS,
     Array,
     BetGrid,
-    bet,
+    advance,
     fresh,
-    log_e,
     log_mean,
 )
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
@@ -52,21 +51,21 @@ def bet_on_events(
     """One window of one event process.
 
     Args:
-        process: [B, PROCESS].
+        process: [B, PROCESS], advanced in place.
         past: [B, 2], decayed stable (total, bad) before the window.
         window: counts.
         line: boundary of the null.
         grid: upward or downward odds ratios.
-        phi: [B], design effect. E exp(ln e / phi) <= 1 by Jensen wherever E e <= 1.
+        phi: [B], design effect.
+
+    Returns:
+        [B], log evidence after the window.
 
     """
     p_hat = past_rate(past[:, 0], past[:, 1])
-    active = (past[:, 0] >= STABLE_NEEDED) & window.comparable
-    increments = log_increments(window, p_hat, line, grid) / phi[:, None]
-    increments[~active] = 0.0
+    share = np.where((past[:, 0] >= STABLE_NEEDED) & window.comparable, 1.0 / phi, 0.0)
     g = np.maximum(reference_rate(p_hat, line, up=bool(grid.values[0] > 1.0)), 0.0)
-    delta = np.where(active, window.n_c * g / phi, 0.0)
-    return bet(process, grid, delta, increments)
+    return advance(process, grid, window.n_c * g, log_increments(window, p_hat, line, grid), share)
 
 
 class EventKind(Kind):
@@ -133,23 +132,19 @@ class EventKind(Kind):
         harm_line = Line(closing.params[:, 0].copy(), closing.params[:, 1].copy())
         promote_line = Line(closing.params[:, 2].copy(), closing.params[:, 3].copy())
         past = state[:, _PAST].copy()
-        state[:, _HARM] = bet_on_events(
-            closing.state[:, _HARM], past, window, harm_line, self._harm_grid, closing.phi
-        )
-        state[:, _PROMOTE] = bet_on_events(
-            closing.state[:, _PROMOTE], past, window, promote_line, self._promote_grid, closing.phi
-        )
+        phi = closing.phi
+        harm = bet_on_events(state[:, _HARM], past, window, harm_line, self._harm_grid, phi)
+        promote = bet_on_events(state[:, _PROMOTE], past, window, promote_line, self._promote_grid, phi)
         state[:, _PAST] = _next_past(past, window)
-        harm = log_e(state[:, _HARM])
         if self._units:
             units = _window(closing.counts[:, 4:])
             past = state[:, _UNITS_PAST].copy()
-            state[:, UNITS_HARM] = bet_on_events(
-                closing.state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
+            by_units = bet_on_events(
+                state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
             )
             state[:, _UNITS_PAST] = _next_past(past, units)
-            harm = log_mean(harm, log_e(state[:, UNITS_HARM]))
-        return Closed(state, harm, log_e(state[:, _PROMOTE]), _contrast(window, closing))
+            harm = log_mean(harm, by_units)
+        return Closed(harm, promote, _contrast(window, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Rates of bad requests."""

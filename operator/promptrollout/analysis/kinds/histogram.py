@@ -32,12 +32,13 @@ from promptrollout.analysis.mixture import (
     EVENTS_UP,
     PROCESS,
     Array,
-    bet,
+    advance,
     fresh,
-    log_e,
     log_mean,
 )
 from promptrollout.analysis.plan import HistogramMargin, MetricKind, MetricPlan
+
+Places = NDArray[np.intp]
 
 #: Variance of a rank that is uniform on [0, 1].
 _RIDIT_VARIANCE = 1.0 / 12.0
@@ -105,6 +106,8 @@ class HistogramKind(Kind):
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative."""
+        if counts.min(initial=0.0) >= 0.0:
+            return np.ones(len(counts), dtype=np.bool_)
         mask: Mask = np.logical_and.reduce(counts >= 0.0, axis=1)
         return mask
 
@@ -114,10 +117,7 @@ class HistogramKind(Kind):
         return candidate.sum(axis=1), stable.sum(axis=1)
 
     def _split(self, counts: Array) -> tuple[Array, Array]:
-        return (
-            np.ascontiguousarray(counts[:, : self._buckets]),
-            np.ascontiguousarray(counts[:, self._buckets :]),
-        )
+        return counts[:, : self._buckets], counts[:, self._buckets :]
 
     def close(self, closing: Closing) -> Closed:
         """Ridit and exceedance processes of both sides, on the past stable distribution."""
@@ -131,19 +131,23 @@ class HistogramKind(Kind):
         tails = [_beyond(levels, past, known, edges[0])]
         same = np.array_equal(edges[0], edges[1])
         tails.append(tails[0] if same else _beyond(levels, past, known, edges[1]))
-        for side in (0, 1):
-            ridit, tail = self._process(2 * side), self._process(2 * side + 1)
-            margins = closing.params[:, side * _SIDE : (side + 1) * _SIDE]
-            increments, delta = _ridit_bets(levels, known, margins[:, 0].copy(), mirrored=side == 1)
-            increments /= closing.phi[:, None]
-            state[:, ridit] = bet(closing.state[:, ridit], BOUNDED, delta / closing.phi, increments)
-            grid = EVENTS_DOWN if side else EVENTS_UP
+        h = harmonic(*levels.sizes)
+        share = np.where((known >= STABLE_NEEDED) & (h > 0.0), 1.0 / closing.phi, 0.0)
+        information = h * _RIDIT_VARIANCE * BOUNDED_CLOCK
+        half = np.full(len(h), 0.5)
+        evidence = []
+        for side, grid in enumerate((EVENTS_UP, EVENTS_DOWN)):
+            ridit, tail = (state[:, self._process(2 * side + i)] for i in (0, 1))
+            margin, ratio = (closing.params[:, side * _SIDE + i] for i in (0, 1))
+            # Inferiority is harm of the mirror image, and the null lies on the other side of the margin.
+            facing, d = (levels.mirrored(), -margin) if side else (levels, margin)
+            increments = level_increments(facing, half, d, BOUNDED)
+            evidence.append(advance(ridit, BOUNDED, information, increments, share))
             window, seen = tails[side]
-            line = Line(margins[:, 1].copy(), np.zeros(len(known)))
-            state[:, tail] = bet_on_events(closing.state[:, tail], seen, window, line, grid, closing.phi)
-        harm = log_mean(log_e(state[:, self._process(0)]), log_e(state[:, self._process(1)]))
-        promote = np.minimum(log_e(state[:, self._process(2)]), log_e(state[:, self._process(3)]))
-        return Closed(state, harm, promote, _contrast(levels, closing.phi))
+            line = Line(ratio, np.zeros(len(h)))
+            evidence.append(bet_on_events(tail, seen, window, line, grid, closing.phi))
+        harm, promote = log_mean(*evidence[:2]), np.minimum(*evidence[2:])
+        return Closed(harm, promote, _contrast(levels, h, closing.phi))
 
     def _process(self, index: int) -> slice:
         start = self._buckets + index * PROCESS
@@ -179,27 +183,18 @@ def _edge_index(metric: MetricPlan, threshold: float | None) -> float:
     return float(len(edges) - 1 - nearest if metric.higher_is_better else nearest)
 
 
-def _ridit_bets(levels: Levels, known: Array, margin: Array, *, mirrored: bool) -> tuple[Array, Array]:
-    """Log e-variables [B, BETS] of the body, and the information [B] of the window; nothing before 200 stable."""
-    h = harmonic(*levels.sizes)
-    half = np.full(len(h), 0.5)
-    if mirrored:
-        levels, margin = levels.mirrored(), -margin
-    increments = level_increments(levels, half, margin, BOUNDED)
-    increments[~((known >= STABLE_NEEDED) & (h > 0.0))] = 0.0
-    return increments, np.where(known >= STABLE_NEEDED, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
-
-
-def _edges(past: Array, known: Array, params: Array) -> list[NDArray[np.intp]]:
+def _edges(past: Array, known: Array, params: Array) -> list[Places]:
     """Position of the threshold's edge [B] for both sides: as given, or nearest to the past stable 95th percentile."""
+    given = [params[:, side * _SIDE + 2] for side in (0, 1)]
+    if min(edge.min(initial=0.0) for edge in given) >= 0.0:
+        return [edge.astype(np.intp) for edge in given]
     beyond = np.cumsum(past[:, :0:-1], axis=1)[:, ::-1]
     # Nearest in ratio: in the logarithm of the share beyond it.
     nearest = np.argmin(np.abs(np.log(past_rate(known[:, None], beyond) / _TAIL)), axis=1)
-    given = [params[:, side * _SIDE + 2] for side in (0, 1)]
     return [np.where(edge >= 0.0, edge, nearest).astype(np.intp) for edge in given]
 
 
-def _beyond(levels: Levels, past: Array, known: Array, edge: NDArray[np.intp]) -> tuple[EventWindow, Array]:
+def _beyond(levels: Levels, past: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
     """The tail as events: values beyond the edge, in the window and (total, beyond) [B, 2] in the past."""
     tail = np.arange(past.shape[1])[None] > edge[:, None]
     n_c, n_s = levels.sizes
@@ -207,13 +202,13 @@ def _beyond(levels: Levels, past: Array, known: Array, edge: NDArray[np.intp]) -
     return window, np.stack([known, (past * tail).sum(axis=1)], axis=1)
 
 
-def _contrast(levels: Levels, phi: Array) -> Contrast:
+def _contrast(levels: Levels, h: Array, phi: Array) -> Contrast:
     """Difference of mean ranks: the chance that a candidate value is worse than a stable one, minus one half."""
     n_c, n_s = levels.sizes
     rank_c = per_sample((levels.candidate * levels.badness).sum(axis=1), n_c)
     rank_s = per_sample((levels.stable * levels.badness).sum(axis=1), n_s)
     known = levels.badness[:, -1] > 0.0
-    weight = np.where(known, harmonic(n_c, n_s), 0.0)
+    weight = np.where(known, h, 0.0)
     variance = _RIDIT_VARIANCE * (per_sample(np.ones(len(n_c)), n_c) + per_sample(np.ones(len(n_s)), n_s))
     return Contrast(weight, rank_c - rank_s, variance * phi)
 

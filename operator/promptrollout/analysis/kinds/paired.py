@@ -19,7 +19,7 @@ from promptrollout.analysis.kinds.base import (
     packer,
     per_sample,
 )
-from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, bet, fresh, log_e
+from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, advance, fresh
 from promptrollout.analysis.plan import DeltaMargin, MetricKind, MetricPlan
 
 #: Own state: past (count, sum, sum of squares) of losses, harm, promotion.
@@ -85,14 +85,18 @@ class PairedKind(Kind):
         mean = past[:, 1] / known
         spread = np.maximum(past[:, 2] / known - mean * mean, 0.0)
         spread = np.where(past[:, 0] >= _PAIRS_KNOWN, spread, _ASSUMED_VARIANCE)
-        delta = losses.count * spread * BOUNDED_CLOCK / closing.phi
+        information = losses.count * spread * BOUNDED_CLOCK
         gains = Moments(losses.count, -losses.sum, losses.sumsq)
-        harm = paired_increments(losses, closing.params[:, 0].copy(), BOUNDED)
-        promote = paired_increments(gains, -closing.params[:, 1], BOUNDED)
-        for part, increments in ((_HARM, harm), (_PROMOTE, promote)):
-            state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments / closing.phi[:, None])
+        share = 1.0 / closing.phi
+        harm, promote = (
+            advance(state[:, part], BOUNDED, information, paired_increments(moments, delta, BOUNDED), share)
+            for part, moments, delta in (
+                (_HARM, losses, closing.params[:, 0]),
+                (_PROMOTE, gains, -closing.params[:, 1]),
+            )
+        )
         state[:, _PAST] = keep(losses.count)[:, None] * past + closing.counts[:, :3]
-        return Closed(state, log_e(state[:, _HARM]), log_e(state[:, _PROMOTE]), _contrast(losses, closing))
+        return Closed(harm, promote, _contrast(losses, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Means of both arms' own values, where the source has them."""

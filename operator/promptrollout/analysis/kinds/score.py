@@ -22,7 +22,7 @@ from promptrollout.analysis.kinds.base import (
     scaled_history,
     usable,
 )
-from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, bet, fresh, log_e
+from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, advance, fresh
 from promptrollout.analysis.plan import DeltaMargin, MetricKind, MetricPlan
 
 #: Badness of the nodes.
@@ -98,15 +98,17 @@ class ScoreKind(Kind):
         mu = np.clip(past[:, 1] / known, 0.0, 1.0)
         spread = np.maximum(past[:, 2] / known - mu * mu, 0.0)
         h = harmonic(n_c, n_s)
-        active = (past[:, 0] >= STABLE_NEEDED) & (h > 0.0)
-        delta = np.where(active, h * spread * BOUNDED_CLOCK / closing.phi, 0.0)
-        harm, promote = _increments(closing.counts, mu, closing.params)
-        for part, exact in ((_HARM, harm), (_PROMOTE, promote)):
-            increments = np.where(active[:, None], exact / closing.phi[:, None], 0.0)
-            state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments)
+        share = np.where((past[:, 0] >= STABLE_NEEDED) & (h > 0.0), 1.0 / closing.phi, 0.0)
+        information = h * spread * BOUNDED_CLOCK
+        harm, promote = (
+            advance(state[:, part], BOUNDED, information, increments, share)
+            for part, increments in zip(
+                (_HARM, _PROMOTE), _increments(closing.counts, mu, closing.params), strict=True
+            )
+        )
         state[:, _PAST] = keep(n_s)[:, None] * past + closing.counts[:, _ARM + SCORE_NODES :]
         contrast = Contrast(h, -_mean_gap(closing.counts), _gap_variance(closing, n_c, n_s) * closing.phi)
-        return Closed(state, log_e(state[:, _HARM]), log_e(state[:, _PROMOTE]), contrast)
+        return Closed(harm, promote, contrast)
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:
         """Mean scores, in the direction in which they were given."""

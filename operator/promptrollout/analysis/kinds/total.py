@@ -105,7 +105,7 @@ class SumKind(Kind):
         promote = _log_e(state[:, _PROMOTE], state, (candidate, stable), closing.params[:, 3:])
         variance = per_sample(candidate.variance, n_c) + per_sample(stable.variance, n_s)
         contrast = Contrast(h, mean_c - mean_s, variance * closing.phi)
-        return Closed(state, np.where(ready, harm, 0.0), np.where(ready, promote, 0.0), contrast)
+        return Closed(np.where(ready, harm, 0.0), np.where(ready, promote, 0.0), contrast)
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Means."""
