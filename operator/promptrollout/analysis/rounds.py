@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from promptrollout.analysis.advance import arrive, check
 from promptrollout.analysis.aside import run_blocks, run_late
-from promptrollout.analysis.counts import Window
+from promptrollout.analysis.counts import Pair, Window
 from promptrollout.analysis.evidence import FLOAT, Harm
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind
-from promptrollout.analysis.kinds.base import Slot
+from promptrollout.analysis.kinds.base import Mask, Slot
 from promptrollout.analysis.mixture import Array
-from promptrollout.analysis.working import Working, read, reject_counts, stack, unstack
+from promptrollout.analysis.working import UNREADABLE, Working, read, reject_counts, stack, unstack
 Places = NDArray[np.intp]
 
-#: What a metric queues: its rollout's rows, its position there, the window's place in the round, packed counts and
+#: What a metric queues: its rollout's rows, its position there, the window's place in the round, what was counted and
 #: packed margins. They stand in one flat list, since thousands of tuples a tick would keep the garbage collector busy.
 _QUEUED = 5
 
@@ -30,7 +30,7 @@ class Round:
     """One window of each rollout."""
 
     def __init__(self) -> None:
-        self._queued: dict[Kind, list[Any]] = {}
+        self._queued: dict[tuple[Kind, bool], list[Any]] = {}
         self._windows: list[tuple[Working, Window]] = []
 
     def add(self, w: Working, window: Window) -> None:
@@ -43,14 +43,11 @@ class Round:
             position = positions.get(name)
             if position is None:
                 continue
-            counts = read(w, position, pair, window.end)
-            if counts is None:
-                continue
             metric = compiled[position]
-            group = groups.get(metric.kind)
+            group = groups.get(metric.group)
             if group is None:
-                group = groups[metric.kind] = []
-            group += (rows, position, place, counts, metric.params)
+                group = groups[metric.group] = []
+            group += (rows, position, place, pair, metric.params)
             queued += 1
         w.incomplete = w.incomplete or queued < len(compiled)
 
@@ -60,7 +57,7 @@ class Round:
         moment = np.array(moments, dtype=np.float64).reshape(-1, 2)
         thresholds = np.array([w.threshold for w, _ in self._windows])
         hot: set[int] = set()
-        for kind, queued in self._queued.items():
+        for (kind, _), queued in self._queued.items():
             places, harm = self._advance(kind, queued, moment)
             hot.update(places[harm >= thresholds[places]].tolist())
         late = [(w, window) for w, window in self._windows if window.late]
@@ -76,17 +73,14 @@ class Round:
 
     def _advance(self, kind: Kind, queued: list[Any], moment: Array) -> tuple[Places, Array]:
         """Advance rows of one kind; returns the places of their windows and their log evidence of harm."""
-        owners, positions, places, packed, params = (queued[i::_QUEUED] for i in range(_QUEUED))
-        counts, fine = check(kind, stack(packed))
+        owners, positions, places, pairs, params = (queued[i::_QUEUED] for i in range(_QUEUED))
+        counts, fine = self._read(kind, places, positions, pairs)
         if not fine.all():
-            for i in np.flatnonzero(~fine).tolist():
-                w, window = self._windows[places[i]]
-                reject_counts(w, positions[i], window.end, "are negative, not finite or impossible")
-            counts = counts[fine]
             good = fine.tolist()
             owners, positions, places, params = (
                 list(compress(column, good)) for column in (owners, positions, places, params)
             )
+            counts = counts[fine]
         place = np.array(places, dtype=np.intp)
         if not places:
             return place, np.empty(0)
@@ -95,6 +89,32 @@ class Round:
         for owner, position, row in zip(owners, positions, unstack(rows), strict=True):
             owner[position] = row
         return place, rows[:, Slot.HARM]
+
+
+    def _read(
+        self, kind: Kind, places: list[int], positions: list[int], pairs: list[Pair]
+    ) -> tuple[Array, Mask]:
+        """Counts [B, columns], and which can be counted with; the others are left out, with a problem each."""
+        w = self._windows[places[0]][0]
+        try:
+            gathered = kind.gather(pairs, w.compiled[positions[0]].metric)
+        except UNREADABLE:
+            gathered = None
+        readable = np.ones(len(pairs), dtype=np.bool_)
+        if gathered is None:
+            nothing = bytes(kind.columns * FLOAT.itemsize)
+            rows = []
+            for i, (place, position, pair) in enumerate(zip(places, positions, pairs, strict=True)):
+                w, window = self._windows[place]
+                row = read(w, position, pair, window.end)
+                readable[i] = row is not None
+                rows.append(nothing if row is None else row)
+            gathered = stack(rows)
+        counts, sound = check(kind, gathered)
+        for i in np.flatnonzero(readable & ~sound).tolist():
+            w, window = self._windows[places[i]]
+            reject_counts(w, positions[i], window.end, "are negative, not finite or impossible")
+        return counts, readable & sound
 
 
 def _look(w: Working, end: float) -> None:

@@ -18,6 +18,8 @@ from promptrollout.analysis.sampleratio import FULL_WEIGHT, RatioCounts
 
 #: Problems kept of one call, per rollout.
 _MOST_PROBLEMS = 16
+#: What reading counts raises where something in them is no number.
+UNREADABLE = (TypeError, AttributeError, ValueError, OverflowError, struct.error)
 #: Times are floats: this many seconds of overlap are rounding.
 _TIME_SLACK = 1e-6
 
@@ -175,11 +177,12 @@ def _is_count(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What folding needs of a metric: its kind and its packed margins."""
+    """What folding needs of a metric: its kind, its packed margins, and with which others it is folded."""
 
     metric: MetricPlan
     kind: Kind
     params: bytes
+    group: tuple[Kind, bool]
 
 
 #: By the plan's fingerprints: plans are rebuilt often, metrics rarely change.
@@ -200,7 +203,8 @@ def _compiled(plan: AnalysisPlan) -> tuple[Compiled, ...]:
 
 def _compile(metric: MetricPlan) -> Compiled:
     kind = kind_of(metric)
-    return Compiled(metric, kind, np.array(kind.params(metric), dtype=FLOAT).tobytes())
+    params = np.array(kind.params(metric), dtype=FLOAT).tobytes()
+    return Compiled(metric, kind, params, (kind, metric.higher_is_better))
 
 
 def stack(rows: Sequence[bytes]) -> Array:
@@ -228,7 +232,7 @@ def read(w: Working, position: int, pair: Pair, end: float) -> bytes | None:
     compiled = w.compiled[position]
     try:
         row = compiled.kind.read(pair, compiled.metric)
-    except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
+    except UNREADABLE:
         row = "are no numbers"
     if type(row) is bytes:
         return row

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -103,6 +104,11 @@ def packer(columns: int) -> Callable[..., bytes]:
     return struct.Struct(f"<{columns}d").pack
 
 
+def flat_rows(values: list[float], columns: int) -> Array:
+    """Numbers one after another as writable rows [B, columns]; TypeError where something is no number."""
+    return np.frombuffer(array("d", values), dtype=np.float64).reshape(-1, columns)
+
+
 class Kind(ABC):
     """One kind of metric: how its counts are read, and how a closed window changes the evidence.
 
@@ -139,6 +145,17 @@ class Kind(ABC):
             TypeError, AttributeError, ValueError, OverflowError, struct.error: something in it is no number.
 
         """
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002
+        """`read` for many pairs, [B, columns], which is what costs most; None or an error where one is unusual.
+
+        `metric` stands for those of all pairs: they share its direction.
+
+        Raises:
+            TypeError, AttributeError, ValueError, OverflowError, struct.error: as `read`.
+
+        """
+        return None
 
     def complete(self, counts: Array) -> Array:
         """Fill in what follows from other columns, for finite counts [B, columns]; in bulk because that is cheap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from promptrollout.analysis.kinds.base import (
     Contrast,
     Kind,
     Mask,
+    flat_rows,
     keep,
     packer,
     per_sample,
@@ -114,6 +116,21 @@ class EventKind(Kind):
         if first is None or second is None:
             return row + _NO_UNITS
         return row + _PACK(first.total, first.bad, second.total, second.bad)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002 - same for every kind
+        """Both arms' totals and bad counts of many pairs."""
+        values: list[float] = []
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, EventCounts) and isinstance(stable, EventCounts)):
+                return None
+            values += (candidate.total, candidate.bad, stable.total, stable.bad)
+            if self._units:
+                first, second = pair.candidate_units, pair.stable_units
+                if first is None or second is None:
+                    return None
+                values += (first.total, first.bad, second.total, second.bad)
+        return flat_rows(values, self.columns)
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, never more bad ones than there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,17 @@ class HistogramKind(Kind):
         if isinstance(stable, str):
             return f"stable {stable}"
         return self._pack(*candidate) + self._pack(*stable)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
+        """Both arms' buckets of many pairs."""
+        arms, pack = [], self._pack
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, HistogramCounts) and isinstance(stable, HistogramCounts)):
+                return None
+            arms += (pack(*candidate.buckets), pack(*stable.buckets))
+        counts = np.frombuffer(b"".join(arms), dtype="<f8").reshape(len(pairs), 2, self._buckets)
+        return (counts[:, :, ::-1] if metric.higher_is_better else counts).reshape(len(pairs), -1)
 
     def _arm(self, counts: Counts | None, metric: MetricPlan) -> tuple[float, ...] | str:
         if not isinstance(counts, HistogramCounts):

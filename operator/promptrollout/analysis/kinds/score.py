@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +32,7 @@ NODES.setflags(write=False)
 _NO_NODES = (0.0,) * SCORE_NODES
 #: One arm's columns: nodes, then count, sum and sum of squares of the badness.
 _ARM = SCORE_NODES + 3
-_PACK = packer(_ARM)
+_PACK, _PACK_NODES = packer(_ARM), packer(SCORE_NODES)
 #: Own state: past stable (count, sum, sum of squares of badness), harm, promotion.
 _PAST, _HARM, _PROMOTE = slice(0, 3), slice(3, 3 + PROCESS), slice(3 + PROCESS, 3 + 2 * PROCESS)
 #: Sums are floats added up over scrapes: this much disagreement is rounding.
@@ -75,6 +76,19 @@ class ScoreKind(Kind):
         if isinstance(stable, str):
             return f"stable {stable}"
         return _PACK(*candidate) + _PACK(*stable)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
+        """Both arms' nodes of many pairs; without nodes they are read one by one."""
+        arms = []
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, ScoreCounts) and isinstance(stable, ScoreCounts)):
+                return None
+            arms += (_PACK_NODES(*candidate.nodes), _PACK_NODES(*stable.nodes))
+        nodes = np.frombuffer(b"".join(arms), dtype="<f8").reshape(len(pairs), 2, SCORE_NODES)
+        counts = np.zeros((len(pairs), 2, _ARM))
+        counts[:, :, :SCORE_NODES] = nodes if metric.higher_is_better else nodes[:, :, ::-1]
+        return counts.reshape(len(pairs), -1)
 
     def complete(self, counts: Array) -> Array:
         """Moments of the nodes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from promptrollout.analysis.bounded import harmonic
 from promptrollout.analysis.confseq import best_rho, log_mixture
 from promptrollout.analysis.counts import Counts, History, Pair, SumCounts
-from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, packer, per_sample
+from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, flat_rows, packer, per_sample
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 
@@ -75,6 +76,17 @@ class SumKind(Kind):
         if isinstance(stable, str):
             return f"stable {stable}"
         return _PACK(*candidate, *stable)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002 - same for every kind
+        """Both arms' moments of many pairs."""
+        values: list[float] = []
+        for pair in pairs:
+            for arm in (pair.candidate, pair.stable):
+                if not isinstance(arm, SumCounts):
+                    return None
+                square = arm.sumsq
+                values += (arm.count, arm.sum, 0.0, 0.0) if square is None else (arm.count, arm.sum, square, arm.count)
+        return flat_rows(values, self.columns)
 
     def sound(self, counts: Array) -> Mask:
         """Counts and squares not negative; a sum without samples is none."""
