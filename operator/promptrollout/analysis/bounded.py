@@ -16,13 +16,16 @@ most the bet on the score itself: still valid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptrollout.analysis.mixture import Array, BetGrid
+
+Places = NDArray[np.intp]
 
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
@@ -39,7 +42,8 @@ class Levels:
     @cached_property
     def sizes(self) -> tuple[Array, Array]:
         """Outcomes of both arms, [B] each."""
-        return self.candidate.sum(axis=1), self.stable.sum(axis=1)
+        candidate, stable = self.filled
+        return candidate.total(candidate.count), stable.total(stable.count)
 
     @cached_property
     def filled(self) -> tuple[Filled, Filled]:
@@ -56,20 +60,36 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Where counts [B, G] are not zero, row by row: count and badness of the level, [N] each.
+    """Where counts [B, G] are not zero, row by row: count, level and its badness, [N] each.
 
     `lengths` [B] are the places of each row; `rows` [R] are the rows that have any, `first` [R] their first places.
     """
 
     count: Array
+    level: Places
     badness: Array
-    lengths: NDArray[np.intp]
-    rows: NDArray[np.intp]
-    first: NDArray[np.intp]
+    lengths: Places
+    rows: Places
+    first: Places
 
     def mirrored(self) -> Filled:
         """The same places with good and bad swapped."""
-        return Filled(self.count, 1.0 - self.badness, self.lengths, self.rows, self.first)
+        return replace(self, badness=1.0 - self.badness)
+
+    def spread(self, values: Array) -> Array:
+        """Values [..., B] of the rows at each of their places, [..., N]."""
+        return np.repeat(values, self.lengths, axis=-1)
+
+    def total(self, values: Array) -> Array:
+        """Sums [..., B] over each row's places of values [..., N], in the same order whatever else is in the batch."""
+        result = np.zeros((*values.shape[:-1], len(self.lengths)))
+        if not self.rows.size:
+            return result
+        sums: Array = np.add.reduceat(values, self.first, axis=-1)
+        if len(self.rows) == len(self.lengths):
+            return sums
+        result[..., self.rows] = sums
+        return result
 
 
 def _filled(counts: Array, badness: Array) -> Filled:
@@ -77,7 +97,10 @@ def _filled(counts: Array, badness: Array) -> Filled:
     lengths = np.count_nonzero(there, axis=1)
     rows = np.flatnonzero(lengths)
     first = (np.cumsum(lengths) - lengths)[rows]
-    return Filled(counts[there], np.broadcast_to(badness, counts.shape)[there], lengths, rows, first)
+    row = np.repeat(np.arange(len(counts)), lengths)
+    level = np.flatnonzero(there) - row * counts.shape[1]
+    worst = badness[row, level] if len(badness) == len(counts) else badness[0, level]
+    return Filled(counts[there], level, worst, lengths, rows, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +141,28 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
     # From the first bet that no row can afford, all are the same: as much as is allowed.
     last = int(np.searchsorted(grid.values, highest.max(initial=0.0)))
     stakes = np.minimum(grid.values[: last + 1, None], highest)
-    result = np.zeros((len(grid.values), len(mu)))
-    differing = result[: last + 1]
-    _add_growth(differing, levels.filled[0], (u_c, mu + d), stakes)
-    _add_growth(differing, levels.filled[1], (-u_s, mu), stakes)
+    candidate, stable = levels.filled
+    differing = _growth(candidate, (u_c, mu + d), stakes)
+    differing += _growth(stable, (-u_s, mu), stakes)
+    result = np.empty((len(grid.values), len(mu)))
+    result[: last + 1] = differing
     result[last + 1 :] = differing[-1]
     return result.T
 
 
-def _add_growth(result: Array, filled: Filled, line: tuple[Array, Array], stakes: Array) -> None:
-    """Add sum_g counts[b, g] ln(1 + stake[i, b] u[b] (badness[b, g] - centre[b])) to result [bets, B].
+def _growth(filled: Filled, line: tuple[Array, Array], stakes: Array) -> Array:
+    """sum_g counts[b, g] ln(1 + stakes[i, b] u[b] (badness[b, g] - centre[b])), [bets, B]; line = (u, centre).
 
-    Only levels with counts are touched, in the same order whatever else is in the batch.
+    Only levels with counts are touched.
     """
-    lengths = filled.lengths
-    if not filled.count.size:
-        return
-    u, centre = (np.repeat(values, lengths) for values in line)
-    gain = filled.badness - centre
-    gain *= u
-    terms = np.repeat(stakes, lengths, axis=1)
+    u, centre = line
+    gain = filled.badness - filled.spread(centre)
+    gain *= filled.spread(u)
+    terms = filled.spread(stakes)
     terms *= gain
     np.log1p(terms, out=terms)
     terms *= filled.count
-    sums = np.add.reduceat(terms, filled.first, axis=1)
-    if len(filled.rows) == len(lengths):
-        result += sums
-    else:
-        result[:, filled.rows] += sums
+    return filled.total(terms)
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:
@@ -183,9 +200,22 @@ def _fan(y: Array, q: Array, b: Array, grid: BetGrid) -> Array:
     return result
 
 
-def mid_ranks(stable: Array) -> Array:
-    """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2."""
-    total = np.maximum(stable.sum(axis=1), 1e-12)[:, None]
-    below = np.cumsum(stable, axis=1) - stable
-    result: Array = (below + 0.5 * stable) / total
-    return result
+def running(counts: Array) -> Array:
+    """Running totals [B, G] of counts on levels [B, G], levels first in memory."""
+    levels = np.array(counts.T, order="C")
+    # Row by row: numpy's cumsum takes each step of each sum by itself.
+    for below, level in pairwise(levels):
+        level += below
+    return levels.T
+
+
+def mid_ranks(stable: Array, upto: Array | None = None) -> Array:
+    """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2.
+
+    `upto` are the running totals of `stable`, where they are at hand.
+    """
+    upto = running(stable) if upto is None else upto
+    ranks: Array = 0.5 * np.asfortranarray(stable)
+    np.subtract(upto, ranks, out=ranks)
+    ranks /= np.maximum(upto[:, -1], 1e-12)[:, None]
+    return ranks

@@ -151,7 +151,8 @@ def is_number(value: object) -> bool:
 
 def _wrong_window(window: Window) -> str | None:
     """What is wrong with a window's own fields, None if nothing is."""
-    if not (is_number(window.start) and is_number(window.end) and window.start < window.end):
+    start, end = window.start, window.end
+    if not (is_number(start) and is_number(end) and start < end):
         return f"window times must be finite and ascending, got {window.start} to {window.end}"
     if not (isinstance(window.exposure, int) and 0 <= window.exposure < 2**53):
         return (
@@ -163,9 +164,9 @@ def _wrong_window(window: Window) -> str | None:
 
 
 def _sound_requests(requests: ArmRequests) -> bool:
-    clusters = requests.clusters
     if not (_is_count(requests.candidate) and _is_count(requests.stable)):
         return False
+    clusters = requests.clusters
     if clusters is None:
         return True
     return len(clusters[0]) == len(clusters[1]) and all(_is_count(n) for arm in clusters for n in arm)

@@ -207,6 +207,14 @@ def rate_variance(total: Array, bad: Array) -> Array:
     return p * (1.0 - p)
 
 
+def not_negative(values: Array) -> Mask:
+    """Booleans [B]: nothing in a row of [B, n] is negative."""
+    if values.min(initial=0.0) >= 0.0:  # nearly always
+        return np.ones(len(values), dtype=np.bool_)
+    mask: Mask = np.logical_and.reduce(values >= 0.0, axis=1)
+    return mask
+
+
 def per_sample(values: Array, count: Array) -> Array:
     """Quotient values / count, zero where nothing was counted."""
     result: Array = values / np.where(count > 0.0, count, 1.0)

@@ -18,6 +18,7 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    not_negative,
     packer,
     per_sample,
     scaled_history,
@@ -61,7 +62,8 @@ class ScoreKind(Kind):
         state = np.zeros(self.width)
         row = _arm(history.counts, higher_is_better=metric.higher_is_better)
         if not isinstance(row, str) and usable(history.counts, row):
-            arm = _moments_of_nodes(np.array([row]))
+            arm = np.array([row], dtype=np.float64)
+            _complete_moments(arm)
             if _sound(arm)[0]:
                 state[_PAST] = scaled_history(arm[0, SCORE_NODES:], float(arm[0, SCORE_NODES]))
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
@@ -92,9 +94,10 @@ class ScoreKind(Kind):
 
     def complete(self, counts: Array) -> Array:
         """Moments of the nodes."""
-        return np.concatenate(
-            [_moments_of_nodes(counts[:, :_ARM]), _moments_of_nodes(counts[:, _ARM:])], axis=1
-        )
+        completed = counts.copy()
+        for start in (0, _ARM):
+            _complete_moments(completed[:, start : start + _ARM])
+        return completed
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, and moments that scores within [0, 1] can have."""
@@ -166,25 +169,24 @@ def _arm(counts: Counts | None, *, higher_is_better: bool) -> tuple[float, ...] 
     return (*_NO_NODES, total, plain, square)
 
 
-def _moments_of_nodes(arm: Array) -> Array:
-    """Count, sum and sum of squares from the nodes, where there are any.
+def _complete_moments(arm: Array) -> None:
+    """Count, sum and sum of squares from the nodes, where there are any, in place [B, _ARM].
 
     The nodes are the truth: a scrape can catch the count a moment earlier or later.
     """
-    nodes = np.ascontiguousarray(arm[:, :SCORE_NODES])
+    nodes, moments = arm[:, :SCORE_NODES], arm[:, SCORE_NODES:]
     total = nodes.sum(axis=1)
-    result = arm.copy()
-    known = total > 0.0
-    for i, weights in enumerate((np.ones(SCORE_NODES), NODES, NODES * NODES)):
-        moment = (nodes * weights).sum(axis=1)
-        result[:, SCORE_NODES + i] = np.where(known, moment, arm[:, SCORE_NODES + i])
-    return result
+    weighted = nodes * NODES
+    plain = weighted.sum(axis=1)
+    weighted *= NODES
+    for i, moment in enumerate((total, plain, weighted.sum(axis=1))):
+        moments[:, i] = np.where(total > 0.0, moment, moments[:, i])
 
 
 def _sound(arm: Array) -> Mask:
     count, plain, square = arm[:, SCORE_NODES], arm[:, SCORE_NODES + 1], arm[:, SCORE_NODES + 2]
     slack = _SLACK * (1.0 + count)
-    mask: Mask = np.logical_and.reduce(arm[:, :SCORE_NODES] >= 0.0, axis=1)
+    mask = not_negative(arm[:, :SCORE_NODES])
     mask &= (count >= 0.0) & (plain >= -slack) & (plain <= count + slack)
     mask &= (square >= -slack) & (square <= plain + slack)
     return mask
