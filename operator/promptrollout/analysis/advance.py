@@ -35,6 +35,11 @@ def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
     return completed, finite & kind.sound(completed)
 
 
+def rows_at_a_time(kind: Kind) -> int:
+    """How many rows to work on at a time."""
+    return max(1, _CHUNK // kind.size)
+
+
 def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
     """One window's counts arrive: a pending window closes when the exposure has changed, or once it is large enough.
 
@@ -49,7 +54,7 @@ def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array)
         `rows`.
 
     """
-    step = max(1, _CHUNK // kind.size)
+    step = rows_at_a_time(kind)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         _arrive(kind, rows[part], counts[part], params[part], moment[part])

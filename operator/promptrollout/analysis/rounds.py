@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptrollout.analysis.advance import arrive, check
+from promptrollout.analysis.advance import arrive, check, rows_at_a_time
 from promptrollout.analysis.aside import run_blocks, run_late
 from promptrollout.analysis.counts import Pair, Window
 from promptrollout.analysis.evidence import FLOAT, Harm
@@ -58,8 +58,10 @@ class Round:
         thresholds = np.array([w.threshold for w, _ in self._windows])
         hot: set[int] = set()
         for (kind, _), queued in self._queued.items():
-            places, harm = self._advance(kind, queued, moment)
-            hot.update(places[harm >= thresholds[places]].tolist())
+            step = _QUEUED * rows_at_a_time(kind)
+            for start in range(0, len(queued), step):
+                places, harm = self._advance(kind, queued[start : start + step], moment)
+                hot.update(places[harm >= thresholds[places]].tolist())
         late = [(w, window) for w, window in self._windows if window.late]
         if late:
             run_late(late)
