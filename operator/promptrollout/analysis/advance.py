@@ -100,7 +100,9 @@ def _close_pending(
     """Close the pending windows of some rows in place."""
     chosen = rows[which]
     counts = chosen[:, HEADER : HEADER + kind.columns]
-    close(kind, chosen, counts, params[which], (chosen[:, Slot.PENDING_PHI], chosen[:, Slot.PENDING_PHI_UNITS]))
+    close(
+        kind, chosen, counts, params[which], (chosen[:, Slot.PENDING_PHI], chosen[:, Slot.PENDING_PHI_UNITS])
+    )
     counts[:] = 0.0
     rows[which] = chosen
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from promptrollout.analysis.mixture import Array, BetGrid
 
 Places = NDArray[np.intp]
+_Number = TypeVar("_Number", np.float64, np.intp)
 
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
@@ -76,7 +78,7 @@ class Filled:
         """The same places with good and bad swapped."""
         return replace(self, badness=1.0 - self.badness)
 
-    def spread(self, values: Array) -> Array:
+    def spread(self, values: NDArray[_Number]) -> NDArray[_Number]:
         """Values [..., B] of the rows at each of their places, [..., N]."""
         return np.repeat(values, self.lengths, axis=-1)
 
@@ -205,7 +207,7 @@ def running(counts: Array) -> Array:
     levels = np.array(counts.T, order="C")
     # Row by row: numpy's cumsum takes each step of each sum by itself.
     for below, level in pairwise(levels):
-        level += below
+        np.add(below, level, out=level)
     return levels.T
 
 

@@ -101,7 +101,7 @@ def log_increments(window: EventWindow, p_hat: Array, line: Line, grid: BetGrid)
             m[nowhere] = 0.5
         c = line.slope * m
         c += line.intercept
-        stake, stable_stake = _stakes(window, q, m, c, line.slope)
+        stake, stable_stake = _stakes(window, q, c, line.slope)
         if nowhere is not None:
             stake[nowhere] = stable_stake[nowhere] = 0.0
         _limit(stake, stable_stake, m, up=up)
@@ -118,7 +118,7 @@ def log_increments(window: EventWindow, p_hat: Array, line: Line, grid: BetGrid)
 
 
 def _growth(count: Array, change: Array) -> Array:
-    """count * ln(1 + change), [BETS, B], in the place of `change`."""
+    """The log-wealth [BETS, B] that `count` requests bring, count * ln(1 + change), in the place of `change`."""
     np.log1p(change, out=change)
     change *= count
     return change
@@ -184,7 +184,7 @@ def _hold(m: Array, low: Array, high: Array) -> None:
     np.minimum(m, high, out=m)
 
 
-def _stakes(window: EventWindow, q: Array, m: Array, c: Array, slope: Array) -> tuple[Array, Array]:
+def _stakes(window: EventWindow, q: Array, c: Array, slope: Array) -> tuple[Array, Array]:
     """Stakes a and b [BETS, B]."""
     spread = 1.0 - c
     spread *= c

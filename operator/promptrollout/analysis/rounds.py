@@ -19,6 +19,7 @@ from promptrollout.analysis.kinds import Kind
 from promptrollout.analysis.kinds.base import Mask, Slot
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.working import UNREADABLE, Working, read, reject_counts, stack, unstack
+
 Places = NDArray[np.intp]
 
 #: What a metric queues: its rollout's rows, its position there, the window's place in the round, what was counted and
@@ -91,7 +92,6 @@ class Round:
         for owner, position, row in zip(owners, positions, unstack(rows), strict=True):
             owner[position] = row
         return place, rows[:, Slot.HARM]
-
 
     def _read(
         self, kind: Kind, places: list[int], positions: list[int], pairs: list[Pair]

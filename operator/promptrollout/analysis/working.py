@@ -216,7 +216,7 @@ def stack(rows: Sequence[bytes]) -> Array:
 
 def unstack(rows: Array) -> list[bytes]:
     """Rows of an array, packed."""
-    flat = memoryview(np.ascontiguousarray(rows, dtype=FLOAT)).cast("B")
+    flat = np.ascontiguousarray(rows, dtype=FLOAT).data.cast("B")
     size = rows.shape[1] * FLOAT.itemsize
     return [flat[i : i + size].tobytes() for i in range(0, len(flat), size)]
 
@@ -235,7 +235,7 @@ def read(w: Working, position: int, pair: Pair, end: float) -> bytes | None:
         row = compiled.kind.read(pair, compiled.metric)
     except UNREADABLE:
         row = "are no numbers"
-    if type(row) is bytes:
+    if isinstance(row, bytes):
         return row
     reject_counts(w, position, end, row)
     return None

@@ -196,7 +196,7 @@ def scaled_history(counts: Array, total: float) -> Array:
     return counts * (HISTORY_LIMIT / total) if total > HISTORY_LIMIT else counts
 
 
-def usable(counts: Counts | None, values: list[float]) -> bool:
+def usable(counts: Counts | None, values: Sequence[float]) -> bool:
     """Whether history counts can be trusted at all."""
     return counts is not None and bool(np.all(np.isfinite(values)) and np.all(np.asarray(values) >= 0.0))
 

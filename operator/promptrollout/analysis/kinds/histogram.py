@@ -97,7 +97,8 @@ class HistogramKind(Kind):
 
     def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
         """Both arms' buckets of many pairs."""
-        arms, pack = [], self._pack
+        arms: list[bytes] = []
+        pack = self._pack
         for pair in pairs:
             candidate, stable = pair.candidate, pair.stable
             if not (isinstance(candidate, HistogramCounts) and isinstance(stable, HistogramCounts)):

@@ -81,7 +81,7 @@ class ScoreKind(Kind):
 
     def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
         """Both arms' nodes of many pairs; without nodes they are read one by one."""
-        arms = []
+        arms: list[bytes] = []
         for pair in pairs:
             candidate, stable = pair.candidate, pair.stable
             if not (isinstance(candidate, ScoreCounts) and isinstance(stable, ScoreCounts)):

@@ -11,7 +11,17 @@ import numpy as np
 from promptrollout.analysis.bounded import harmonic
 from promptrollout.analysis.confseq import best_rho, log_mixture
 from promptrollout.analysis.counts import Counts, History, Pair, SumCounts
-from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, flat_rows, packer, per_sample
+from promptrollout.analysis.kinds.base import (
+    ArmValues,
+    Closed,
+    Closing,
+    Contrast,
+    Kind,
+    Mask,
+    flat_rows,
+    packer,
+    per_sample,
+)
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 
@@ -85,7 +95,11 @@ class SumKind(Kind):
                 if not isinstance(arm, SumCounts):
                     return None
                 square = arm.sumsq
-                values += (arm.count, arm.sum, 0.0, 0.0) if square is None else (arm.count, arm.sum, square, arm.count)
+                values += (
+                    (arm.count, arm.sum, 0.0, 0.0)
+                    if square is None
+                    else (arm.count, arm.sum, square, arm.count)
+                )
         return flat_rows(values, self.columns)
 
     def sound(self, counts: Array) -> Mask:
