@@ -21,6 +21,9 @@ from promptrollout.analysis.mixture import BetGrid
 from promptrollout.analysis.sampleratio import log_bayes_factor
 
 SHOWN = [0, 5, 8, 12, 15]
+#: What the design notes were computed with, where the product has other weights (docs/statistics.md, "Weights").
+ONSET = mixture.OnsetPrior(0.75, 2.0, 1e4)
+BOUNDED = mixture.bet_grid(0.15, 4.0, 0.65, 0.65)
 
 
 def one(value: float) -> np.ndarray:
@@ -50,13 +53,13 @@ def test_event_bets_against_a_line(
     )
     if first is not None:
         delta = WINDOW.n_c * reference_rate(one(0.02), line, up=True)
-        start = mixture.fresh(mixture.EVENTS_UP)[None]
-        process = mixture.bet(start, mixture.EVENTS_UP, delta, increments)
-        assert mixture.log_e(process)[0] == pytest.approx(first, abs=5e-7)
+        start = mixture.fresh(mixture.EVENTS_UP, ONSET)[None]
+        process = mixture.bet(start, mixture.EVENTS_UP, delta, increments, ONSET)
+        assert mixture.log_e(process, ONSET)[0] == pytest.approx(first, abs=5e-7)
 
 
 def test_idle_mass_after_the_first_window() -> None:
-    assert mixture.idle(one(100 * 0.025))[0] == pytest.approx(0.226198, abs=5e-7)
+    assert mixture.idle(one(100 * 0.025), ONSET)[0] == pytest.approx(0.226198, abs=5e-7)
 
 
 def test_score_bets_on_nodes() -> None:
@@ -64,10 +67,10 @@ def test_score_bets_on_nodes() -> None:
     candidate[0, [0, 4, 8, 20]] = 55, 25, 15, 5
     stable[0, [0, 4, 8, 20]] = 560, 220, 90, 30
     levels = Levels(candidate, stable, np.linspace(0, 1, 21)[None])
-    increments = level_increments(levels, one(0.14), one(0.02), mixture.BOUNDED)
+    increments = level_increments(levels, one(0.14), one(0.02), BOUNDED)
     wanted = [0.184477, 0.252138, -0.233360, -5.053916, -24.887856]
     assert increments[0, SHOWN] == pytest.approx(wanted, abs=5e-7)
-    mixed = np.logaddexp.reduce(mixture.BOUNDED.log_weights + increments[0])
+    mixed = np.logaddexp.reduce(BOUNDED.log_weights + increments[0])
     assert mixed == pytest.approx(-0.105090, abs=5e-7)
 
 
