@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.decisions.cells import Cell, grid, runs_of
 from benchmarks.decisions.report import last_line, write_docs
 from benchmarks.decisions.run import run_cell
-from promptrollout.analysis.mixture import BOUNDED, EVENTS_DOWN, EVENTS_UP, ONSET
+from promptrollout.analysis.mixture import BOUNDED, CLOCK_END, CLOCK_UNIT, EVENTS_DOWN, EVENTS_UP, STARTING_MASS
 
 RESULT = Path(__file__).parent.parent / "results" / "decisions.json"
 SEED = 20_261_124
@@ -31,7 +31,7 @@ def parameters() -> dict[str, object]:
     """What the engine's weights were: results of other weights are not this engine's."""
     grids = {"eventsUp": EVENTS_UP, "eventsDown": EVENTS_DOWN, "bounded": BOUNDED}
     return {
-        "onset": [ONSET.starting, ONSET.unit, ONSET.end],
+        "onset": [STARTING_MASS, CLOCK_UNIT, CLOCK_END],
         **{
             name: [round(float(v), 9) for v in (*grid.values, *np.exp(grid.log_weights))]
             for name, grid in grids.items()

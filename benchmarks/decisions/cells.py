@@ -59,10 +59,12 @@ class Cell:
 
 
 def runs_of(cell: Cell, *, quick: bool) -> int:
-    """How many runs: enough to see 5 % where that is promised."""
-    if quick:
-        return 200 if cell.harmless else 100
-    return 2000 if cell.harmless else 200 if cell.onset else 300
+    """How many runs: enough to see 5 % where that is promised; a run of conversations at 10 rps is 2 million draws."""
+    if not cell.harmless:
+        return 100 if quick or cell.onset else 300
+    if cell.world == "correlated" and cell.traffic == "10 rps":
+        return 50 if quick else 500
+    return 200 if quick else 2000
 
 
 def grid() -> Iterator[Cell]:

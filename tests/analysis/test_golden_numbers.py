@@ -22,8 +22,10 @@ from promptrollout.analysis.sampleratio import log_bayes_factor
 
 SHOWN = [0, 5, 8, 12, 15]
 #: What the design notes were computed with, where the product has other weights (docs/statistics.md, "Weights").
-ONSET = mixture.OnsetPrior(0.75, 2.0, 1e4)
-BOUNDED = mixture.bet_grid(0.15, 4.0, 0.65, 0.65)
+STARTING_MASS = 0.75
+_STAKES = np.exp(np.linspace(np.log(0.15), np.log(4.0), 16))
+_WEIGHTS = np.exp(-0.5 * (np.log(_STAKES / 0.65) / 0.65) ** 2)
+BOUNDED = BetGrid(_STAKES, np.log(_WEIGHTS / _WEIGHTS.sum()))
 
 
 def one(value: float) -> np.ndarray:
@@ -43,8 +45,9 @@ WINDOW = EventWindow(one(100), one(6), one(1900), one(38))
     ],
 )
 def test_event_bets_against_a_line(
-    r: float, d: float, bets: list[float], mixed: float, first: float | None
+    r: float, d: float, bets: list[float], mixed: float, first: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mixture, "STARTING_MASS", STARTING_MASS)
     line = Line(one(r), one(d))
     increments = log_increments(WINDOW, one(0.02), line, mixture.EVENTS_UP)
     assert increments[0, SHOWN] == pytest.approx(bets, abs=5e-7)
@@ -53,13 +56,14 @@ def test_event_bets_against_a_line(
     )
     if first is not None:
         delta = WINDOW.n_c * reference_rate(one(0.02), line, up=True)
-        start = mixture.fresh(mixture.EVENTS_UP, ONSET)[None]
-        process = mixture.bet(start, mixture.EVENTS_UP, delta, increments, ONSET)
-        assert mixture.log_e(process, ONSET)[0] == pytest.approx(first, abs=5e-7)
+        start = mixture.fresh(mixture.EVENTS_UP)[None]
+        process = mixture.bet(start, mixture.EVENTS_UP, delta, increments)
+        assert mixture.log_e(process)[0] == pytest.approx(first, abs=5e-7)
 
 
-def test_idle_mass_after_the_first_window() -> None:
-    assert mixture.idle(one(100 * 0.025), ONSET)[0] == pytest.approx(0.226198, abs=5e-7)
+def test_idle_mass_after_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "STARTING_MASS", STARTING_MASS)
+    assert mixture.idle(one(100 * 0.025))[0] == pytest.approx(0.226198, abs=5e-7)
 
 
 def test_score_bets_on_nodes() -> None:
