@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,10 @@ def rows() -> Iterator[Row]:
     yield Row("on the margin", "10 rps", 500, 0.025)
     yield Row("candidate more correlated (.4 against .05)", "100K/day", 300, icc=0.05, candidate_icc=0.4)
     yield Row("candidate less correlated (.05 against .4)", "100K/day", 300, icc=0.4, candidate_icc=0.05)
+    for traffic in ("10K/day", "100K/day"):
+        for name, icc in (("more", (0.05, 0.4)), ("less", (0.4, 0.05))):
+            what = f"on the margin, candidate {name} correlated"
+            yield Row(what, traffic, 300, 0.025, icc=icc[0], candidate_icc=icc[1])
     yield Row("on the margin, correlation .4", "10K/day", 500, 0.025, icc=0.4)
     yield Row("on the margin, correlation .4", "100K/day", 300, 0.025, icc=0.4)
     yield Row("on the margin, heavy conversations", "10K/day", 500, 0.025, heavy=True)
@@ -251,6 +256,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="False rollbacks and cost where requests are correlated.")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--most", type=int, default=2000, help="at most so many runs a row")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further row after so long")
     parser.add_argument("--again", action="store_true", help="forget the rows that the results file has")
     parser.add_argument(
         "--check", action="store_true", help="fail where the docs are not what the results say"
@@ -262,18 +268,27 @@ def main() -> int:
     found: dict[str, Any] = {}
     if args.output.exists() and not args.again:
         found = {f"{r['name']} {r['traffic']}": r for r in json.loads(args.output.read_text())["rows"]}
+    until = time.monotonic() + 60.0 * args.minutes
     for row in rows():
         key = f"{row.name} {row.traffic}"
         row = replace(row, runs=min(row.runs, args.most))  # noqa: PLW2901 - the same row, fewer runs
         if args.only not in row.name or (key in found and found[key]["runs"] >= row.runs):
             continue
+        if time.monotonic() > until:
+            break
         began = time.perf_counter()
         found[key] = run_row(row)
         print(f"{key}: {row.runs} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        args.output.write_text(json.dumps({"seed": SEED, "rows": list(found.values())}, indent=1) + "\n")
+        args.output.write_text(json.dumps(results(found), indent=1) + "\n")
     if args.output == RESULT:
-        return write_docs({"rows": list(found.values())}, check=False)
+        return write_docs(results(found), check=False)
     return 0
+
+
+def results(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The results file: its rows in order, those that are no longer asked for left out."""
+    keys = (f"{row.name} {row.traffic}" for row in rows())
+    return {"seed": SEED, "rows": [found[key] for key in keys if key in found]}
 
 
 if __name__ == "__main__":

@@ -18,10 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.decisions.cells import Cell, grid, runs_of
+from benchmarks.decisions.cells import Cell, grid, is_quick, runs_of
 from benchmarks.decisions.report import last_line, write_docs
 from benchmarks.decisions.run import run_cell
-from promptrollout.analysis.mixture import BOUNDED, CLOCK_END, CLOCK_UNIT, EVENTS_DOWN, EVENTS_UP, STARTING_MASS
+from promptrollout.analysis.mixture import (
+    BOUNDED,
+    CLOCK_END,
+    CLOCK_UNIT,
+    EVENTS_DOWN,
+    EVENTS_UP,
+    STARTING_MASS,
+)
 
 RESULT = Path(__file__).parent.parent / "results" / "decisions.json"
 SEED = 20_261_124
@@ -40,8 +47,7 @@ def parameters() -> dict[str, object]:
 
 
 def chosen(only: str, *, quick: bool) -> list[Cell]:
-    """The quick form leaves out late onsets."""
-    return [cell for cell in grid() if only in cell.name and not (quick and cell.onset)]
+    return [cell for cell in grid() if only in cell.name and (is_quick(cell) or not quick)]
 
 
 def earlier(output: Path | None) -> dict[str, dict[str, object]]:

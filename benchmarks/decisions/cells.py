@@ -59,12 +59,21 @@ class Cell:
 
 
 def runs_of(cell: Cell, *, quick: bool) -> int:
-    """How many runs: enough to see 5 % where that is promised; a run of conversations at 10 rps is 2 million draws."""
+    """How many runs: enough to see 5 % where that is promised; a run of conversations at 10 rps is a million draws."""
     if not cell.harmless:
         return 100 if quick or cell.onset else 300
-    if cell.world == "correlated" and cell.traffic == "10 rps":
-        return 50 if quick else 500
-    return 200 if quick else 2000
+    if quick:
+        return 1000 if cell.metric == "events" and cell.world != "correlated" else 500
+    return 500 if cell.world == "correlated" and cell.traffic == "10 rps" else 2000
+
+
+def is_quick(cell: Cell) -> bool:
+    """The quick form has no late onsets, and of what is dear and harmless only 10K a day."""
+    if not cell.harmless:
+        return cell.onset == 0
+    if cell.metric == "events" and cell.world != "correlated":
+        return True
+    return cell.traffic == "10K/day" and cell.world != "drift"
 
 
 def grid() -> Iterator[Cell]:
