@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
-from benchmarks.decisions.cells import MINUTES, STEP_MINUTES, Cell
+from benchmarks.decisions.cells import METRICS, MINUTES, STEP_MINUTES, Cell
 from benchmarks.decisions.conversations import Talks, Tally
 from benchmarks.decisions.ours import Ours
 from benchmarks.decisions.traffic import NAME, Stream, TalkStream, metric_plan
@@ -100,3 +102,18 @@ def test_the_design_effect_that_is_learned_is_the_worlds() -> None:
     rows = Ours(metric_plan(EVENTS, zero=False), past).rows
     # 1 + (2 * 8 - 2) * .2 = 3.8, and its standard error on top.
     assert 3.6 < float(np.median(rows[:, Slot.PHI])) < 5.5
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_evidence_of_harm_is_the_same_without_that_of_non_inferiority(metric: str) -> None:
+    cell = Cell(metric, "100K/day", "plain")
+    plan = metric_plan(cell, zero=True)
+    traffic = Stream(cell, 4, np.random.default_rng(5))
+    alone, beside = Ours(plan, traffic.past), Ours(plan, traffic.past)
+    beside.kind.promotes = True
+    for minute in islice(traffic, 40):
+        alone.take(minute)
+        beside.take(minute)
+    assert np.abs(alone.rows[:, Slot.HARM]).min() > 0.0
+    assert np.array_equal(alone.rows[:, Slot.HARM], beside.rows[:, Slot.HARM])
+    assert not np.array_equal(alone.rows[:, Slot.PROMOTE], beside.rows[:, Slot.PROMOTE])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.correlated import table
 from benchmarks.decisions import report
+from benchmarks.decisions.__main__ import earlier, parameters
 from benchmarks.decisions.cells import MINUTES, TRAFFIC, Cell, grid, is_quick, runs_of
 from benchmarks.decisions.oracle import bound
 from benchmarks.decisions.rivals import RULES, Counts, argo, first, flagger, kayenta, lan_demets, z_peeking
@@ -126,3 +130,13 @@ def test_the_table_of_correlated_requests_shows_rates_and_costs() -> None:
     shown = table({"rows": rows})
     assert "| harmless, 10K/day (10 runs) | 50.0 % |" in shown
     assert "| bad, 10K/day (5 runs) | 80 (100 %) |" in shown
+
+
+def test_results_of_an_engine_with_other_weights_are_not_gone_on_with(tmp_path: Path) -> None:
+    cell = {"name": next(grid()).name, "runs": 5}
+    output = tmp_path / "decisions.json"
+    output.write_text(json.dumps({"engine": parameters(), "cells": [cell, {"name": "no longer asked for"}]}))
+    assert earlier(output) == {cell["name"]: cell}
+    output.write_text(json.dumps({"engine": {**parameters(), "onset": [0.75, 2.0, 1e4]}, "cells": [cell]}))
+    assert earlier(output) == {}
+    assert earlier(tmp_path / "none.json") == {}
