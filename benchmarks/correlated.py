@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,26 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.decisions.cells import BASE_RATE, MINUTES, TRAFFIC
+from benchmarks.decisions.conversations import Habits, Talks, Tally, geometric, talks
 from benchmarks.decisions.ours import Ours
-from benchmarks.decisions.traffic import Minute, exposure, share
+from benchmarks.decisions.traffic import Minute
 from benchmarks.generated import replace_section
-from promptrollout.analysis import (
-    ArmClusters,
-    ClusterCounts,
-    Correlation,
-    EventCounts,
-    History,
-    MetricClusters,
-    MetricOptions,
-    events_metric,
-)
+from promptrollout.analysis import Correlation, CorrelationBasis, MetricOptions, events_metric
 from promptrollout.analysis.kinds.base import HEADER
 from promptrollout.analysis.kinds.event import UNITS_HARM
 from promptrollout.analysis.mixture import log_e
-from promptrollout.analysis.plan import CorrelationBasis
-from promptrollout.simulation import Traffic, World
-from promptrollout.simulation.counting import Counted
-from promptrollout.simulation.crowd import CLUSTERS, Crowd, Requests, until_first
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -51,6 +40,8 @@ RESULT = Path(__file__).parent / "results" / "correlated.json"
 DOCS = Path(__file__).parents[1] / "docs" / "evidence-benchmark.md"
 SEED = 7_051_971
 HISTORY_HOURS = 6
+#: Runs that share a pass over the minutes: bounded by memory.
+_AT_A_TIME = 500
 MEAN = 8.0
 #: Pods that requests of one conversation may go to: each knows only what it has seen of a unit.
 PODS = (1, 20)
@@ -77,7 +68,6 @@ class Row:
     candidate_icc: float | None = None
     pause: tuple[float, float] = (30.0, 120.0)
     heavy: bool = False
-    drift: float = 1.0
 
     @property
     def harmless(self) -> bool:
@@ -86,18 +76,28 @@ class Row:
 
 
 def rows() -> Iterator[Row]:
-    yield Row("on the margin", "10K/day", 300, 0.025)
-    yield Row("2 to 10 %", "10K/day", 80, 0.10)
-    yield Row("on the margin", "100K/day", 100, 0.025)
-    yield Row("candidate more correlated (.4 against .05)", "100K/day", 100, icc=0.05, candidate_icc=0.4)
-    yield Row("candidate less correlated (.05 against .4)", "100K/day", 60, icc=0.4, candidate_icc=0.05)
-    yield Row("harmless", "10K/day", 300)
-    yield Row("2 to 4 %", "100K/day", 40, 0.04)
-    yield Row("on the margin, conversations of hours", "100K/day", 60, 0.025, pause=(900.0, 3600.0))
-    yield Row("on the margin, correlation .4", "10K/day", 200, 0.025, icc=0.4)
-    yield Row("on the margin, heavy conversations", "10K/day", 200, 0.025, heavy=True)
-    yield Row("independent, on the margin", "10K/day", 200, 0.025, icc=0.0)
-    yield Row("on the margin", "10 rps", 30, 0.025)
+    """Those first that say most about what is promised."""
+    yield Row("on the margin", "10K/day", 1000, 0.025)
+    yield Row("on the margin", "100K/day", 1000, 0.025)
+    yield Row("harmless", "10K/day", 1000)
+    yield Row("harmless", "100K/day", 1000)
+    yield Row("2 to 10 %", "10K/day", 200, 0.10)
+    yield Row("2 to 4 %", "100K/day", 200, 0.04)
+    yield Row("on the margin", "10 rps", 500, 0.025)
+    yield Row("candidate more correlated (.4 against .05)", "100K/day", 300, icc=0.05, candidate_icc=0.4)
+    yield Row("candidate less correlated (.05 against .4)", "100K/day", 300, icc=0.4, candidate_icc=0.05)
+    for traffic in ("10K/day", "100K/day"):
+        for name, icc in (("more", (0.05, 0.4)), ("less", (0.4, 0.05))):
+            what = f"on the margin, candidate {name} correlated"
+            yield Row(what, traffic, 300, 0.025, icc=icc[0], candidate_icc=icc[1])
+    yield Row("on the margin, correlation .4", "10K/day", 500, 0.025, icc=0.4)
+    yield Row("on the margin, correlation .4", "100K/day", 300, 0.025, icc=0.4)
+    yield Row("on the margin, heavy conversations", "10K/day", 500, 0.025, heavy=True)
+    yield Row("on the margin, heavy conversations", "100K/day", 300, 0.025, heavy=True)
+    yield Row("on the margin, conversations of hours", "100K/day", 300, 0.025, pause=(900.0, 3600.0))
+    yield Row("independent, on the margin", "10K/day", 500, 0.025, icc=0.0)
+    yield Row("harmless", "10 rps", 200)
+    yield Row("2 to 4 %", "10 rps", 100, 0.04)
 
 
 def sizes(row: Row) -> float:
@@ -114,62 +114,24 @@ def _heavy(rng: np.random.Generator, count: int) -> Places:
     return turns
 
 
-class HeavyCrowd(Crowd):
-    """Conversations whose lengths have a heavy tail."""
-
-    def turns(self, count: int) -> Places:
-        return _heavy(self._rng, count)
+def habits(row: Row) -> Habits:
+    return Habits(TRAFFIC[row.traffic], MEAN, _heavy if row.heavy else geometric(MEAN), row.pause)
 
 
-class Talk:
-    """Conversations with beta-binomial errors: counts by minute, cluster sums, and first events as P pods see them."""
+def made(row: Row, runs: int, rng: np.random.Generator) -> Tally:
+    """Conversations with beta-binomial errors, and first events as P pods see them."""
+    icc = (row.icc if row.candidate_icc is None else row.candidate_icc, row.icc)
+    rates = (row.candidate, BASE_RATE)
 
-    def __init__(self, row: Row, runs: int, rng: np.random.Generator) -> None:
-        self._row, self._runs, self._rng = row, runs, rng
-        world = World(Traffic(TRAFFIC[row.traffic], requests_per_unit=MEAN, pause=row.pause))
-        self._crowd = (HeavyCrowd if row.heavy else Crowd)(world, runs, 0, rng)
-        self._chance = np.zeros((0, 2))  # candidate, stable
-        self._affected = {pods: np.zeros(0, dtype=np.int8) for pods in PODS}
-        self._block = Requests(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
+    def level_of(some: Talks, arm: Places) -> Places:
+        drawn = [_propensities(rng, p, rho, len(some.run)) for p, rho in zip(rates, icc, strict=True)]
+        chance = np.where(arm == 0, drawn[0][some.unit], drawn[1][some.unit])
+        return (rng.random(len(arm)) < chance).astype(np.int64)
 
-    def block(self, start: float, end: float) -> None:
-        """Make the next stretch's requests."""
-        self._block = self._crowd.block(start, end)
-        new = len(self._crowd.units.bucket) - len(self._chance)
-        row, drifted = self._row, 1.0 + (self._row.drift - 1.0) * max(start, 0.0) / 86_400.0
-        icc = (row.icc if row.candidate_icc is None else row.candidate_icc, row.icc)
-        rates = (row.candidate * drifted, BASE_RATE * drifted)
-        drawn = [_propensities(self._rng, p, rho, new) for p, rho in zip(rates, icc, strict=True)]
-        self._chance = np.concatenate([self._chance, np.stack(drawn, axis=1)])
-        for pods, seen in self._affected.items():
-            self._affected[pods] = np.concatenate([seen, np.full(new * pods, -1, dtype=np.int8)])
-
-    def count(self, start: float, end: float, weight: float, step: int) -> tuple[Counted, dict[int, Counted]]:
-        """Counts of [start, end); the second by pods, with first events."""
-        low, high = np.searchsorted(self._block.at, (start, end))
-        here = self._block.take(slice(int(low), int(high)))
-        units, runs = self._crowd.units, self._runs
-        arm = (units.bucket[here.unit] >= weight).astype(np.int64)
-        bad = self._rng.random(len(arm)) < self._chance[here.unit, arm]
-        place = (here.run * 2 + arm) * CLUSTERS + units.cluster[here.unit]
-        shape, size = (runs, 2, CLUSTERS), runs * 2 * CLUSTERS
-        n = np.bincount(place, minlength=size).reshape(shape).astype(float)
-        x = np.bincount(place[bad], minlength=size).reshape(shape).astype(float)
-        clusters = np.stack([n, x, x], axis=2)
-        levels = np.stack([(n - x).sum(axis=2), x.sum(axis=2)], axis=2)
-        plain = Counted(levels, (np.zeros(0), np.zeros(0)), None, clusters)
-        found = {}
-        for pods, affected in self._affected.items():
-            own = here.unit * pods + self._rng.integers(0, pods, len(arm)) if pods > 1 else here.unit
-            fresh = affected[own] != step
-            first = fresh & until_first(own, fresh & bad)
-            hit = first & bad
-            affected[own[hit]] = step
-            e = np.bincount(place[first], minlength=size).reshape(shape).astype(float)
-            f = np.bincount(place[hit], minlength=size).reshape(shape).astype(float)
-            of_units = np.stack([(e - f).sum(axis=2), f.sum(axis=2)], axis=2)
-            found[pods] = Counted(levels, plain.values, of_units, clusters, np.stack([e, f], axis=2))
-        return plain, found
+    tally = Tally(runs, HISTORY_HOURS, np.array([0.0, 1.0]), PODS)
+    for some in talks(habits(row), runs, tally.span, rng):
+        tally.add(some, level_of, rng)
+    return tally
 
 
 def _propensities(rng: np.random.Generator, rate: float, icc: float, count: int) -> Array:
@@ -178,40 +140,6 @@ def _propensities(rng: np.random.Generator, rate: float, icc: float, count: int)
     size = 1.0 / icc - 1.0
     drawn: Array = rng.beta(rate * size, (1.0 - rate) * size, count)
     return drawn
-
-
-def histories(talk: Talk, runs: int) -> tuple[list[History], dict[int, list[History]]]:
-    """Six hours of stable: of requests, and with first events by pods."""
-    hours = []
-    for hour in range(-HISTORY_HOURS, 0):
-        start = 3600.0 * hour
-        talk.block(start, start + 3600.0)
-        hours.append((start, *talk.count(start, start + 3600.0, 0.0, -2)))
-    plain = [_history(run, [(s, p) for s, p, _ in hours]) for run in range(runs)]
-    by_pods = {
-        pods: [_history(run, [(s, p[pods]) for s, _, p in hours]) for run in range(runs)] for pods in PODS
-    }
-    return plain, by_pods
-
-
-def _history(run: int, hours: list[tuple[float, Counted]]) -> History:
-    total, units, blocks = np.zeros(2), np.zeros(2), []
-    for start, counted in hours:
-        assert counted.clusters is not None
-        total += counted.levels[run, 1]
-        mine = _clusters(counted.clusters[run, 1], start)
-        of_units = None
-        if counted.units is not None and counted.unit_clusters is not None:
-            units += counted.units[run, 1]
-            of_units = _clusters(counted.unit_clusters[run, 1], start)
-        blocks.append(MetricClusters(mine, of_units))
-    seen = EventCounts(float(units.sum()), float(units[1])) if units.any() else None
-    return History(EventCounts(float(total.sum()), float(total[1])), seen, tuple(blocks))
-
-
-def _clusters(sums: Array, start: float) -> ClusterCounts:
-    stable = ArmClusters(tuple(sums[0].tolist()), tuple(sums[1].tolist()))
-    return ClusterCounts(start, start + 3600.0, stable)
 
 
 class UnitsAlone(Ours):
@@ -228,32 +156,33 @@ class UnitsAlone(Ours):
         self._live = live[~crossed]
 
 
-def methods(row: Row, plain: list[History], pods: Mapping[int, list[History]]) -> dict[str, Ours]:
+def methods(row: Row, tally: Tally) -> dict[int | None, dict[str, Ours]]:
+    """All methods, by the pods that first events are counted by."""
     phi = 1.0 + (sizes(row) - 1.0) * max(row.icc, row.candidate_icc or 0.0)
 
-    def ours(correlation: Correlation, past: list[History], kind: type[Ours] = Ours) -> Ours:
-        return kind(events_metric("errors", options=MetricOptions(correlation=correlation)), past)
+    def ours(correlation: Correlation, pods: int | None, kind: type[Ours] = Ours) -> Ours:
+        metric = events_metric("errors", options=MetricOptions(correlation=correlation))
+        return kind(metric, tally.past(metric, pods))
 
-    found = {
-        NAIVE: ours(Correlation.independent(), plain),
-        KNOWN: ours(Correlation(CorrelationBasis.Declared, phi=phi), plain),
-        DECLARED: ours(Correlation.assumed(), plain),
-        BY_CLUSTER: ours(Correlation.clusters(), plain),
+    by_requests = {
+        NAIVE: ours(Correlation.independent(), None),
+        KNOWN: ours(Correlation(CorrelationBasis.Declared, phi=phi), None),
+        DECLARED: ours(Correlation.assumed(), None),
+        BY_CLUSTER: ours(Correlation.clusters(), None),
     }
-    for count, past in pods.items():
-        found[by_units(count)] = ours(Correlation.clusters(units=True), past, UnitsAlone)
-        found[both(count)] = ours(Correlation.clusters(units=True), past)
-    return found
+    units = Correlation.clusters(units=True)
+    by_first = {
+        pods: {by_units(pods): ours(units, pods, UnitsAlone), both(pods): ours(units, pods)} for pods in PODS
+    }
+    return {None: by_requests, **by_first}
 
 
 def run_row(row: Row) -> dict[str, Any]:
     """All methods in one world."""
     stops: dict[str, list[Places]] = {}
     exposed: list[Array] = []
-    hourly = 3600.0 * TRAFFIC[row.traffic]
-    size = int(min(max(4e6 / (3.0 * hourly), 10), 250))
-    for batch, start in enumerate(range(0, row.runs, size)):
-        runs = min(size, row.runs - start)
+    for batch, start in enumerate(range(0, row.runs, _AT_A_TIME)):
+        runs = min(_AT_A_TIME, row.runs - start)
         rng = np.random.default_rng([SEED, batch, *f"{row.name}{row.traffic}".encode()])
         found, requests = _batch(row, runs, rng)
         exposed.append(requests)
@@ -273,21 +202,16 @@ def run_row(row: Row) -> dict[str, Any]:
 
 
 def _batch(row: Row, runs: int, rng: np.random.Generator) -> tuple[dict[str, Ours], Array]:
-    talk = Talk(row, runs, rng)
-    found = methods(row, *histories(talk, runs))
+    tally = made(row, runs, rng)
+    found = methods(row, tally)
     requests = np.zeros((MINUTES, runs))
     for number in range(MINUTES):
-        start = 60.0 * number
-        if number % 60 == 0:
-            talk.block(start, start + 3600.0)
-        plain, by_pods = talk.count(start, start + 60.0, share(number), exposure(number))
-        requests[number] = plain.levels[:, 0].sum(axis=1)
-        for pods, counted in by_pods.items():
-            for name in (by_units(pods), both(pods)):
-                found[name].take(Minute(number, counted, requests))
-        for name in (NAIVE, KNOWN, DECLARED, BY_CLUSTER):
-            found[name].take(Minute(number, plain, requests))
-    return found, requests
+        for pods, some in found.items():
+            minute = Minute(number, tally.minute(number, pods), requests)
+            for method in some.values():
+                method.take(minute)
+        requests[number] = tally.minute(number, None).levels[:, 0].sum(axis=1)
+    return {name: method for some in found.values() for name, method in some.items()}, requests
 
 
 def table(data: Mapping[str, Any]) -> str:
@@ -332,6 +256,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="False rollbacks and cost where requests are correlated.")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--most", type=int, default=2000, help="at most so many runs a row")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further row after so long")
     parser.add_argument("--again", action="store_true", help="forget the rows that the results file has")
     parser.add_argument(
         "--check", action="store_true", help="fail where the docs are not what the results say"
@@ -343,18 +268,27 @@ def main() -> int:
     found: dict[str, Any] = {}
     if args.output.exists() and not args.again:
         found = {f"{r['name']} {r['traffic']}": r for r in json.loads(args.output.read_text())["rows"]}
+    until = time.monotonic() + 60.0 * args.minutes
     for row in rows():
         key = f"{row.name} {row.traffic}"
         row = replace(row, runs=min(row.runs, args.most))  # noqa: PLW2901 - the same row, fewer runs
         if args.only not in row.name or (key in found and found[key]["runs"] >= row.runs):
             continue
+        if time.monotonic() > until:
+            break
         began = time.perf_counter()
         found[key] = run_row(row)
         print(f"{key}: {row.runs} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        args.output.write_text(json.dumps({"seed": SEED, "rows": list(found.values())}, indent=1) + "\n")
+        args.output.write_text(json.dumps(results(found), indent=1) + "\n")
     if args.output == RESULT:
-        return write_docs({"rows": list(found.values())}, check=False)
+        return write_docs(results(found), check=False)
     return 0
+
+
+def results(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The results file: its rows in order, those that are no longer asked for left out."""
+    keys = (f"{row.name} {row.traffic}" for row in rows())
+    return {"seed": SEED, "rows": [found[key] for key in keys if key in found]}
 
 
 if __name__ == "__main__":

@@ -14,10 +14,17 @@ STEP_MINUTES = MINUTES // len(RAMP)
 BASE_RATE = 0.02
 #: Late onsets, in minutes: soon after the start, and in the last step off the full hour.
 LATE = (100, 930)
-EFFECTS = (1.25, 1.5, 2.0, 3.0, 5.0)
-LATE_EFFECTS = (2.0, 5.0)
-SCORES = (0.76, 0.70)
-LATENCIES = ((1.15, 0.0), (1.3, 0.0), (1.0, 0.05))
+METRICS = ("events", "score", "latency")
+WORLDS = ("plain", "drift", "correlated")
+#: Of histograms no cluster sums are exported, so there is nothing to learn a design effect from.
+_UNKNOWN = {("latency", "correlated")}
+#: Effects: factor of the error rate, mean score, or factor of the latency; and the share of a tail.
+EFFECTS = {
+    "events": ((1.25, 0.0), (1.5, 0.0), (2.0, 0.0), (3.0, 0.0), (5.0, 0.0)),
+    "score": ((0.76, 0.0), (0.70, 0.0)),
+    "latency": ((1.15, 0.0), (1.3, 0.0), (1.0, 0.05)),
+}
+LATE_EFFECTS = {**EFFECTS, "events": ((2.0, 0.0), (5.0, 0.0))}
 #: A tail: this share of the candidate's answers takes so many times as long.
 TAIL_FACTOR = 4.0
 
@@ -31,7 +38,7 @@ class Cell:
 
     metric: str  #: events, score, latency
     traffic: str
-    world: str  #: plain, drift (both arms 1 % to 4 %), correlated (conversations)
+    world: str  #: plain, drift (both arms get worse during the day), correlated (conversations)
     effect: float | None = None
     tail: float = 0.0
     onset: int = 0
@@ -52,38 +59,32 @@ class Cell:
 
 
 def runs_of(cell: Cell, *, quick: bool) -> int:
-    """How many runs: enough to see 5 % where that is promised; conversations at 10 rps cost minutes a hundred."""
-    if quick:
-        return 200 if cell.harmless else 60
+    """How many runs: enough to see 5 % where that is promised; a run of conversations at 10 rps is a million draws."""
     if not cell.harmless:
-        return 200
-    return 400 if cell.world == "correlated" and cell.traffic == "10 rps" else 2000
+        return 100 if quick or cell.onset else 300
+    if quick:
+        return 1000 if cell.metric == "events" and cell.world != "correlated" else 500
+    return 500 if cell.world == "correlated" and cell.traffic == "10 rps" else 2000
 
 
-def grid() -> Iterator[Cell]:  # noqa: C901 - one loop a group, in the order of what they cost
-    """All cells."""
-    for traffic in TRAFFIC:
-        yield Cell("events", traffic, "plain")
-        for effect in EFFECTS:
-            yield Cell("events", traffic, "plain", effect)
-    for traffic in TRAFFIC:
-        yield Cell("events", traffic, "drift")
-        for onset in LATE:
-            for effect in LATE_EFFECTS:
-                yield Cell("events", traffic, "plain", effect, onset=onset)
-    # At 1,000 requests a day neither scores nor latency are decided within a day.
-    for onset in (0, LATE[1]):
-        for traffic in list(TRAFFIC)[1:]:
-            for score in SCORES:
-                yield Cell("score", traffic, "plain", score, onset=onset)
-            for factor, tail in LATENCIES:
-                yield Cell("latency", traffic, "plain", factor, tail, onset)
-        if not onset:
-            for traffic in list(TRAFFIC)[:2]:
-                yield Cell("events", traffic, "correlated")
-            yield Cell("score", "10K/day", "plain")
-            yield Cell("latency", "10K/day", "plain")
-    for traffic in list(TRAFFIC)[2:]:
-        yield Cell("events", traffic, "correlated")
-        yield Cell("score", traffic, "plain")
-        yield Cell("latency", traffic, "plain")
+def is_quick(cell: Cell) -> bool:
+    """The quick form has no late onsets, and of what is dear and harmless only 10K a day."""
+    if not cell.harmless:
+        return cell.onset == 0
+    if cell.metric == "events" and cell.world != "correlated":
+        return True
+    return cell.traffic == "10K/day" and cell.world != "drift"
+
+
+def grid() -> Iterator[Cell]:
+    """All cells, those that say most first."""
+    for metric in METRICS:
+        for traffic in TRAFFIC:
+            yield from (Cell(metric, traffic, "plain", *each) for each in EFFECTS[metric])
+    worlds = [(metric, world) for world in WORLDS for metric in METRICS if (metric, world) not in _UNKNOWN]
+    for metric, world in worlds:
+        yield from (Cell(metric, traffic, world) for traffic in TRAFFIC)
+    for metric in METRICS:
+        for traffic in TRAFFIC:
+            for onset in LATE:
+                yield from (Cell(metric, traffic, "plain", *each, onset) for each in LATE_EFFECTS[metric])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.decisions.cells import MINUTES
+from benchmarks.decisions.conversations import Past
 from benchmarks.decisions.traffic import Minute, exposure
-from promptrollout.analysis import AnalysisPlan, Evidence, History, dispersion
+from promptrollout.analysis import AnalysisPlan, CorrelationBasis, Evidence, dispersion
 from promptrollout.analysis.advance import arrive, check
 from promptrollout.analysis.evidence import FLOAT, prior
 from promptrollout.analysis.kinds import kind_of
@@ -16,7 +19,6 @@ from promptrollout.analysis.plan import MetricKind, MetricPlan
 from promptrollout.simulation.counting import Counted
 
 Array = NDArray[np.float64]
-_BLOCK_MINUTES = 60
 
 
 def columns(metric: MetricPlan, counted: Counted) -> Array:
@@ -37,24 +39,25 @@ def columns(metric: MetricPlan, counted: Counted) -> Array:
 class Ours:
     """One metric under one plan, in many runs; a run stops where the guards' mean (here: this metric) crosses."""
 
-    def __init__(self, metric: MetricPlan, histories: list[History]) -> None:
+    def __init__(self, metric: MetricPlan, past: Past) -> None:
         self.metric = metric
         self.plan = AnalysisPlan((metric,))
-        self.kind = kind_of(metric)
-        first = [Evidence.initial(self.plan, {metric.name: h}) for h in histories]
-        self.rows = (
-            np.frombuffer(b"".join(e.rows[0] for e in first), dtype=FLOAT).reshape(len(first), -1).copy()
-        )
+        self.kind = copy(kind_of(metric))
+        self.kind.promotes = False
+        first = [Evidence.initial(self.plan, {metric.name: h}).rows[0] for h in past.histories]
+        self.rows = np.frombuffer(b"".join(first), dtype=FLOAT).reshape(len(first), -1).copy()
         self.params = np.array([self.kind.params(metric)] * len(first))
         self.stop = np.full(len(first), MINUTES)
         self._live = np.arange(len(first))
-        self._blocks = [
-            np.frombuffer(b"".join(e.blocks[0][i] for e in first), dtype=FLOAT).reshape(len(first), -1).copy()
-            if first[0].blocks[0][i]
-            else None
-            for i in (0, 1)
-        ]
-        self._sums: list[Array | None] = [None, None]
+        self._blocks: list[Array | None] = [None, None]
+        clustered = metric.correlation.basis is CorrelationBasis.Clusters
+        for units, hours in enumerate((past.clusters, past.unit_clusters)):
+            if hours is not None and clustered and (metric.correlation.units or not units):
+                self._blocks[units] = np.tile(dispersion.fresh(hours.shape[-1]), (len(first), 1))
+                for hour, sums in enumerate(hours):
+                    self._absorb(bool(units), sums, 3600.0 * (hour - len(hours)))
+        self.rows[:, Slot.PENDING_PHI] = self.rows[:, Slot.PHI]
+        self.rows[:, Slot.PENDING_PHI_UNITS] = self.rows[:, Slot.PHI_UNITS]
 
     @property
     def over(self) -> NDArray[np.bool_]:
@@ -73,35 +76,22 @@ class Ours:
         crossed = self.rows[live, Slot.HARM] >= self.plan.harm_threshold
         self.stop[live[crossed]] = minute.number
         self._live = live[~crossed]
-        self._renew(minute)
+        # An hour's sums come with its last minute; a design effect is in force for windows that open later.
+        begin = 60.0 * (minute.number + 1) - 3600.0
+        for units, sums in ((False, minute.counted.clusters), (True, minute.counted.unit_clusters)):
+            if sums is not None:
+                self._absorb(units, sums, begin)
 
-    def _renew(self, minute: Minute) -> None:
-        """Cluster sums by the hour; a design effect is in force for windows that open later."""
-        if minute.counted.clusters is None:
+    def _absorb(self, units: bool, sums: Array, begin: float) -> None:  # noqa: FBT001 - which of two
+        """An hour's cluster sums [R, 2, 2 or 3, K] of the live runs close a block."""
+        state, live = self._blocks[units], self._live
+        if state is None or not live.size:
             return
-        for units, sums in ((0, minute.counted.clusters), (1, minute.counted.unit_clusters)):
-            if sums is None:
-                continue
-            before = self._sums[units]
-            self._sums[units] = sums.copy() if before is None else before + sums
-        if (minute.number + 1) % _BLOCK_MINUTES:
-            return
-        for units in (0, 1):
-            sums, state = self._sums[units], self._blocks[units]
-            if sums is None or state is None:
-                continue
-            scores = self.metric.kind is MetricKind.Score
-            end = 60.0 * (minute.number + 1)
-            times = np.tile([end - 60.0 * _BLOCK_MINUTES, end], (len(sums), 1))
-            body = []
-            for arm in (1, 0):  # stable first
-                square = sums[:, arm, 2].sum(axis=1) if scores else sums[:, arm, 1].sum(axis=1)
-                body += [sums[:, arm, 0], sums[:, arm, 1], square[:, None]]
-            packed = np.concatenate([times, *body], axis=1)
-            live = self._live
-            state[live] = dispersion.absorb(state[live], packed[live])
-            known = prior(self.metric, units=bool(units))
-            self.rows[live, Slot.PHI_UNITS if units else Slot.PHI] = dispersion.design_effect(
-                state[live], known
-            )
-            self._sums[units] = None
+        scores = self.metric.kind is MetricKind.Score
+        body = [np.tile([begin, begin + 3600.0], (len(live), 1))]
+        for arm in (1, 0):  # stable first
+            n, total, square = sums[live, arm, 0], sums[live, arm, 1], sums[live, arm, 2 if scores else 1]
+            body += [n, total, square.sum(axis=1)[:, None]]
+        state[live] = dispersion.absorb(state[live], np.concatenate(body, axis=1))
+        known = prior(self.metric, units=units)
+        self.rows[live, Slot.PHI_UNITS if units else Slot.PHI] = dispersion.design_effect(state[live], known)

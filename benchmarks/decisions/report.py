@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -253,15 +254,31 @@ def draw(data: Mapping[str, Any]) -> None:
         c for c in harmful(data) if c["metric"] == "events" and c["traffic"] == "100K/day" and not c["onset"]
     ]
     figure, axes = plt.subplots(figsize=(9, 5))
-    for name in (OURS_ZERO, OURS, *RULES):
-        false = max(false_rate(c, name) for c in harmless(data) if c["metric"] == "events")
-        exposed = [c["methods"][name]["exposed_mean"] for c in cells if c["effect"] == 2.0]
-        if not exposed or exposed[0] is None:
-            continue
-        axes.scatter([exposed[0]], [100 * false], s=70, marker="*" if name.startswith("this") else "o")
-        axes.annotate(name, (exposed[0], 100 * false), xytext=(6, 5), textcoords="offset points", fontsize=8)
+    places: list[tuple[float, float]] = []
+    names = [OURS_ZERO, OURS, *RULES]
+    for name in names:
+        false = 100 * max(false_rate(c, name) for c in harmless(data) if c["metric"] == "events")
+        exposed = next(c["methods"][name]["exposed_mean"] for c in cells if c["effect"] == 2.0)
+        places.append((exposed, max(false, 0.5)))
+    for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+        points = axes.scatter([x], [y], s=70, marker="*" if name.startswith("this") else "o")
+        # Labels of points that lie close together stand below each other, in their points' colours.
+        close = [j for j, (a, b) in enumerate(places) if abs(math.log10(x / a)) < 1 and 0.8 < y / b < 1.25]
+        down = -8 - 13 * (1 + close.index(i)) if len(close) > 1 else -3
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(-4 if len(close) > 1 else 8, down),
+            textcoords="offset points",
+            fontsize=8,
+            color=points.get_facecolor()[0],
+        )
     axes.axhline(5, color="grey", lw=0.8, ls="--")
     axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(3, 2e5)
+    axes.set_ylim(0.4, 150)
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20, 50, 100], ["0.5", "1", "2", "5", "10", "20", "50", "100"])
     axes.set_xlabel(
         "candidate requests that saw an error rate of 4 % instead of 2 % (mean, 100K requests a day)"
     )

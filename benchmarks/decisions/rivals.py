@@ -110,17 +110,18 @@ def kayenta(counts: Counts) -> Stops:
 
 def _mann_whitney(candidate: Array, stable: Array) -> NDArray[np.bool_]:
     """Whether each run's hour [60, R] is classified High."""
-    differences = (candidate[:, None, :] - stable[None, :, :]).reshape(-1, candidate.shape[1])
-    m, n = np.isfinite(candidate).sum(axis=0), np.isfinite(stable).sum(axis=0)
-    differences = np.sort(differences, axis=0)  # nan last
+    candidate, stable = (np.ascontiguousarray(rates.T, dtype=np.float32) for rates in (candidate, stable))
+    differences = (candidate[:, :, None] - stable[:, None, :]).reshape(len(candidate), -1)
+    m, n = np.isfinite(candidate).sum(axis=1), np.isfinite(stable).sum(axis=1)
+    differences.sort(axis=1)  # nan last
     size = m * n
     spread = np.sqrt(m * n * (m + n + 1) / 12.0)
     rank = np.floor(size / 2.0 - ndtri(0.99) * spread).astype(int)
-    columns = np.arange(candidate.shape[1])
+    rows = np.arange(len(candidate))
     possible = (rank >= 1) & (m >= 3) & (n >= 3)
-    lower = differences[np.clip(rank - 1, 0, None), columns]
+    lower = differences[rows, np.clip(rank - 1, 0, None)]
     last = np.maximum(size - 1, 0)
-    estimate = 0.5 * (differences[last // 2, columns] + differences[(last + 1) // 2, columns])
+    estimate = 0.5 * (differences[rows, last // 2] + differences[rows, (last + 1) // 2])
     result: NDArray[np.bool_] = possible & (lower > 0.25 * np.abs(estimate)) & (lower > 0.0)
     return result
 

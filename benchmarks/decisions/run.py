@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.decisions.cells import MINUTES, TRAFFIC, Cell
+from benchmarks.decisions.cells import MINUTES, Cell
 from benchmarks.decisions.oracle import Oracle, bound
 from benchmarks.decisions.ours import Ours
 from benchmarks.decisions.rivals import RULES, Counts
-from benchmarks.decisions.traffic import EDGES, Stream, metric_plan
+from benchmarks.decisions.traffic import EDGES, metric_plan, stream
 
 Array = NDArray[np.float64]
 Stops = NDArray[np.int64]
@@ -21,7 +21,6 @@ OURS, OURS_ZERO = "this engine", "this engine, no margin"
 ORACLE, ORACLE_ZERO = "SPRT oracle", "SPRT oracle, no margin"
 #: Runs that share a pass over the minutes: bounded by memory.
 _AT_A_TIME = 500
-_REQUESTS_AT_A_TIME = 4e6
 
 
 #: What one outcome of each level is worth to the rivals: bad or not, badness of the score, seconds of latency.
@@ -50,7 +49,8 @@ def run_cell(cell: Cell, runs: int, seed: int) -> dict[str, object]:
     """All methods in one cell; a JSON-able record."""
     stops: dict[str, list[Stops]] = {}
     exposed: dict[str, list[Array]] = {}
-    for batch, size in enumerate(_batches(cell, runs)):
+    for batch, begin in enumerate(range(0, runs, _AT_A_TIME)):
+        size = min(_AT_A_TIME, runs - begin)
         found, requests = _batch(cell, size, np.random.default_rng([seed, batch, *cell.name.encode()]))
         seen = np.cumsum(requests, axis=0)
         before = seen[cell.onset - 1] if cell.onset else np.zeros(size)
@@ -69,24 +69,17 @@ def run_cell(cell: Cell, runs: int, seed: int) -> dict[str, object]:
     return {**vars(cell), "name": cell.name, "runs": runs, "bound": bounds, "methods": methods}
 
 
-def _batches(cell: Cell, runs: int) -> list[int]:
-    size = _AT_A_TIME
-    if cell.world == "correlated":
-        size = int(min(max(_REQUESTS_AT_A_TIME / (3.0 * 3600.0 * TRAFFIC[cell.traffic]), 10), _AT_A_TIME))
-    return [min(size, runs - start) for start in range(0, runs, size)]
-
-
 def _batch(cell: Cell, runs: int, rng: np.random.Generator) -> tuple[dict[str, Stops], Array]:
-    stream = Stream(cell, runs, rng)
-    ours = {OURS: Ours(metric_plan(cell, zero=False), stream.histories)}
-    ours[OURS_ZERO] = Ours(metric_plan(cell, zero=True), stream.histories)
+    traffic = stream(cell, runs, rng)
+    ours = {OURS: Ours(metric_plan(cell, zero=False), traffic.past)}
+    ours[OURS_ZERO] = Ours(metric_plan(cell, zero=True), traffic.past)
     oracles: dict[str, Oracle] = {}
     if not cell.harmless:
         oracles[ORACLE] = Oracle(cell, metric_plan(cell, zero=False), runs)
         oracles[ORACLE_ZERO] = Oracle(cell, metric_plan(cell, zero=True), runs)
     worth = VALUES[cell.metric]
     kept = np.zeros((6, MINUTES, runs), dtype=np.float32)
-    for minute in stream:
+    for minute in traffic:
         for i, arm in enumerate((0, 1)):
             levels = minute.counted.levels[:, arm]
             for j, values in enumerate((np.ones_like(worth), worth, worth * worth)):

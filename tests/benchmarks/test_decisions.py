@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.correlated import table
 from benchmarks.decisions import report
-from benchmarks.decisions.cells import MINUTES, Cell, grid, runs_of
+from benchmarks.decisions.__main__ import earlier, parameters
+from benchmarks.decisions.cells import MINUTES, TRAFFIC, Cell, grid, is_quick, runs_of
 from benchmarks.decisions.oracle import bound
 from benchmarks.decisions.rivals import RULES, Counts, argo, first, flagger, kayenta, lan_demets, z_peeking
 from benchmarks.decisions.run import OURS, OURS_ZERO, run_cell
@@ -59,13 +63,24 @@ def test_peeking_looks_at_every_minute() -> None:
     assert (z_peeking(counts(0.1, 0.02)) <= 1).all()
 
 
-def test_the_grid_has_harmless_cells_of_every_metric_with_2000_runs() -> None:
+def test_the_grid_has_harmless_cells_of_every_metric_traffic_and_world_with_2000_runs() -> None:
     cells = list(grid())
     assert len({cell.name for cell in cells}) == len(cells)
-    for metric in ("events", "score", "latency"):
-        harmless = [c for c in cells if c.metric == metric and c.harmless]
-        assert harmless
-        assert all(runs_of(c, quick=False) == 2000 for c in harmless if c.world != "correlated")
+    harmless = {(c.metric, c.world, c.traffic): runs_of(c, quick=False) for c in cells if c.harmless}
+    for traffic in TRAFFIC:
+        for metric in ("events", "score", "latency"):
+            assert harmless[metric, "plain", traffic] == 2000
+            assert harmless[metric, "drift", traffic] == 2000
+        for metric in ("events", "score"):
+            assert harmless[metric, "correlated", traffic] >= (500 if traffic == "10 rps" else 2000)
+
+
+def test_the_quick_form_has_every_metric_and_no_late_onset() -> None:
+    cells = [cell for cell in grid() if is_quick(cell)]
+    for harmless in (True, False):
+        some = [c for c in cells if c.harmless == harmless]
+        assert {c.metric for c in some} == {"events", "score", "latency"}
+    assert not any(c.onset for c in cells)
 
 
 def test_the_bound_is_infinite_where_a_day_cannot_decide() -> None:
@@ -115,3 +130,13 @@ def test_the_table_of_correlated_requests_shows_rates_and_costs() -> None:
     shown = table({"rows": rows})
     assert "| harmless, 10K/day (10 runs) | 50.0 % |" in shown
     assert "| bad, 10K/day (5 runs) | 80 (100 %) |" in shown
+
+
+def test_results_of_an_engine_with_other_weights_are_not_gone_on_with(tmp_path: Path) -> None:
+    cell = {"name": next(grid()).name, "runs": 5}
+    output = tmp_path / "decisions.json"
+    output.write_text(json.dumps({"engine": parameters(), "cells": [cell, {"name": "no longer asked for"}]}))
+    assert earlier(output) == {cell["name"]: cell}
+    output.write_text(json.dumps({"engine": {**parameters(), "onset": [0.75, 2.0, 1e4]}, "cells": [cell]}))
+    assert earlier(output) == {}
+    assert earlier(tmp_path / "none.json") == {}

@@ -1,9 +1,10 @@
 """Mixtures of bets: which bets, with which weights, from which moment on.
 
 An e-process here is E = sum_i W_i + idle. `W_i` is the wealth of bet i, all bets multiply by their own window
-e-variables; `idle` is prior mass that has not started to bet yet. Three quarters start at once; the rest moves from
+e-variables; `idle` is prior mass that has not started to bet yet. Most of it starts at once; the rest moves from
 idle to the bets along an *information clock* k, so that a candidate that turns bad later is found at about the same
-cost whenever that is (statistics-sharper.md, "Bets and weights", "Onset prior").
+cost whenever that is (statistics-sharper.md, "Bets and weights", "Onset prior"; docs/statistics.md, "Weights", says
+which of them differ from the design, and why). A mixture of e-processes is one whatever the weights are.
 
 Stored per process: 16 log-wealths and k. The idle mass is a function of k.
 """
@@ -22,9 +23,9 @@ BETS = 16
 #: Floats a process stores: log-wealths and the information clock.
 PROCESS = BETS + 1
 #: Prior mass that bets from the first window on.
-STARTING_MASS = 0.75
+STARTING_MASS = 0.85
 #: Information units after which half a nat of prior is spent, and after which no idle mass is left.
-_CLOCK_UNIT, _CLOCK_END = 2.0, 1e4
+CLOCK_UNIT, CLOCK_END = 2.0, 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ EVENTS_UP = _grid(1.15, 9.0, 2.0, 0.7)
 #: The mirror image for nulls from above: the candidate does better than the line.
 EVENTS_DOWN = _grid(1.0 / 1.15, 1.0 / 9.0, 0.5, 0.7)
 #: Stakes on bounded outcomes: scores, ridits, paired differences.
-BOUNDED = _grid(0.15, 4.0, 0.65, 0.65)
+BOUNDED = _grid(0.15, 6.0, 0.8, 0.8)
 #: The stake whose information the clock of bounded outcomes counts in (h * v * 0.65^2).
 BOUNDED_CLOCK = 0.65**2
 
 
 def spent(clock: Array) -> Array:
     """F(k), the share of the idle mass that bets by information time k: min(1, ln(1 + k/2) / ln(1 + 10^4/2))."""
-    share: Array = np.log1p(clock / _CLOCK_UNIT) / np.log1p(_CLOCK_END / _CLOCK_UNIT)
+    share: Array = np.log1p(clock / CLOCK_UNIT) / np.log1p(CLOCK_END / CLOCK_UNIT)
     return np.minimum(1.0, share)
 
 

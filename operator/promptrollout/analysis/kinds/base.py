@@ -121,6 +121,8 @@ class Kind(ABC):
     difference: str
     #: whether the guarantee is asymptotic even for independent requests
     asymptotic: bool = False
+    #: whether `close` gathers evidence of non-inferiority too: benchmarks that ask for rollbacks alone do without
+    promotes: bool = True
     columns: int
     width: int
 

@@ -153,7 +153,9 @@ class EventKind(Kind):
         past = state[:, _PAST].copy()
         phi = closing.phi
         harm = bet_on_events(state[:, _HARM], past, window, harm_line, self._harm_grid, phi)
-        promote = bet_on_events(state[:, _PROMOTE], past, window, promote_line, self._promote_grid, phi)
+        promote = np.zeros(len(harm))
+        if self.promotes:
+            promote = bet_on_events(state[:, _PROMOTE], past, window, promote_line, self._promote_grid, phi)
         state[:, _PAST] = _next_past(past, window)
         if self._units:
             units = _window(closing.counts[:, 4:])

@@ -144,7 +144,7 @@ class HistogramKind(Kind):
         information = h * _RIDIT_VARIANCE * BOUNDED_CLOCK
         half = np.full(len(h), 0.5)
         evidence = []
-        for side, grid in enumerate((EVENTS_UP, EVENTS_DOWN)):
+        for side, grid in enumerate((EVENTS_UP, EVENTS_DOWN) if self.promotes else (EVENTS_UP,)):
             ridit, tail = (state[:, self._process(2 * side + i)] for i in (0, 1))
             margin, ratio = (closing.params[:, side * _SIDE + i] for i in (0, 1))
             # Inferiority is harm of the mirror image, and the null lies on the other side of the margin.
@@ -156,7 +156,8 @@ class HistogramKind(Kind):
             evidence.append(bet_on_events(tail, seen, window, line, grid, closing.phi))
         past *= keep(levels.sizes[1])[:, None]
         past += stable
-        harm, promote = log_mean(*evidence[:2]), np.minimum(*evidence[2:])
+        harm = log_mean(*evidence[:2])
+        promote = np.minimum(*evidence[2:]) if self.promotes else np.zeros(len(harm))
         return Closed(harm, promote, _contrast(levels, known, h, closing.phi))
 
     def _process(self, index: int) -> slice:

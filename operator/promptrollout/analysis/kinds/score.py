@@ -117,12 +117,12 @@ class ScoreKind(Kind):
         h = harmonic(n_c, n_s)
         share = np.where((past[:, 0] >= STABLE_NEEDED) & (h > 0.0), 1.0 / closing.phi, 0.0)
         information = h * spread * BOUNDED_CLOCK
-        harm, promote = (
+        sides = _increments(closing.counts, mu, closing.params, promotes=self.promotes)
+        harm, *more = (
             advance(state[:, part], BOUNDED, information, increments, share)
-            for part, increments in zip(
-                (_HARM, _PROMOTE), _increments(closing.counts, mu, closing.params), strict=True
-            )
+            for part, increments in zip((_HARM, _PROMOTE), sides, strict=False)
         )
+        promote = more[0] if more else np.zeros(len(harm))
         state[:, _PAST] = keep(n_s)[:, None] * past + closing.counts[:, _ARM + SCORE_NODES :]
         contrast = Contrast(h, -_mean_gap(closing.counts), _gap_variance(closing, n_c, n_s) * closing.phi)
         return Closed(harm, promote, contrast)
@@ -192,23 +192,25 @@ def _sound(arm: Array) -> Mask:
     return mask
 
 
-def _increments(counts: Array, mu: Array, params: Array) -> tuple[Array, Array]:
-    """Log e-variables of harm and of non-inferiority, [B, BETS] each."""
+def _increments(counts: Array, mu: Array, params: Array, *, promotes: bool) -> list[Array]:
+    """Log e-variables of harm, and where asked for of non-inferiority, [B, BETS] each."""
     candidate, stable = counts[:, :SCORE_NODES], counts[:, _ARM : _ARM + SCORE_NODES]
     margin, promote_margin = params[:, 0].copy(), params[:, 1].copy()
     levels = Levels(candidate, stable, NODES[None])
-    harm = level_increments(levels, mu, margin, BOUNDED)
-    # Inferiority is harm of the mirror image: badness 1 - g, and the null lies on the other side of the margin.
-    promote = level_increments(levels.mirrored(), 1.0 - mu, -promote_margin, BOUNDED)
+    sides = [level_increments(levels, mu, margin, BOUNDED)]
+    if promotes:
+        # Inferiority is harm of the mirror image: badness 1 - g, and the null lies on the other side of the margin.
+        sides.append(level_increments(levels.mirrored(), 1.0 - mu, -promote_margin, BOUNDED))
     node_total = levels.sizes[0] + levels.sizes[1]
     total = counts[:, SCORE_NODES] + counts[:, _ARM + SCORE_NODES]
     rows = np.flatnonzero(node_total < total * (1.0 - _SLACK))
     if rows.size:
         arms = [_moments(counts[rows, start : start + _ARM]) for start in (0, _ARM)]
         goods = [Moments(a.count, a.count - a.sum, a.count - 2.0 * a.sum + a.sumsq) for a in arms]
-        harm[rows] = moment_increments(goods[0], goods[1], 1.0 - mu[rows], margin[rows], BOUNDED)
-        promote[rows] = moment_increments(arms[0], arms[1], mu[rows], -promote_margin[rows], BOUNDED)
-    return harm, promote
+        sides[0][rows] = moment_increments(goods[0], goods[1], 1.0 - mu[rows], margin[rows], BOUNDED)
+        if promotes:
+            sides[1][rows] = moment_increments(arms[0], arms[1], mu[rows], -promote_margin[rows], BOUNDED)
+    return sides
 
 
 def _moments(arm: Array) -> Moments:
