@@ -215,6 +215,7 @@ WRONG = (
             {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a", "version": "1"}}},
         ],
         ".arms[1].prompt.registryRef",
+        "inline or in a ConfigMap",
     ),
     _test("no horizon to speak of", [_CONTROL, _TERSE], ".horizon", horizon="5s"),
     Wrong(

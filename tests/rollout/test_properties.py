@@ -16,6 +16,7 @@ from promptrollout.api.quantities import parse_weight
 from promptrollout.api.status import Outcome, Phase
 from promptrollout.delivery.assignment import ranges
 from promptrollout.rollout import Command, decide
+from promptrollout.rollout.ruling import asks_for_retry
 from promptrollout.rollout.states import ASIDE, MOVES
 from tests.rollout.histories import DOWN, START, WAYS_OUT, Histories, over_the_wire, trial_of
 
@@ -106,6 +107,8 @@ class Checked(Histories):
         if not self.ruled or before.policy is None:
             return
         assert after.policy is not None
+        if asks_for_retry(before, self.command):
+            return  # by the rules of now, also where these leave nothing to try again
         same = before.candidate and trial_of(before.candidate) == trial_of(after.candidate)
         if same or (before.stable == after.stable and before.candidate == after.candidate is None):
             assert after.policy.digest == before.policy.digest

@@ -18,7 +18,16 @@ SLOW = ({"weight": 10, "duration": "5m"}, {"weight": 50, "duration": "10m"})
 
 @pytest.fixture
 def plugin(stack, application):
-    """Runs the plugin in the test's namespace: exit code, standard output, standard error."""
+    return plugin_for(stack, application)
+
+
+@pytest.fixture
+def quiet_plugin(stack, quiet_shop):
+    return plugin_for(stack, quiet_shop)
+
+
+def plugin_for(stack, application):
+    """Runs the plugin in the application's namespace: exit code, standard output, standard error."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{stack.kubectl.environment.get('PATH', os.defpath)}"
     config = str(stack.kubectl.kubeconfig)
     environment = {**stack.kubectl.environment, "PATH": path, "KUBECONFIG": config}
@@ -93,10 +102,11 @@ def test_plan_reads_prometheus_and_status_says_whether_it_can_be_decided(
     assert "is shown non-inferior in about" in told
 
 
-def test_commands_are_given_and_answered(healthy, application, plugin):
-    story = healthy.steps(*SLOW).a_promoted_prompt(GOOD).when().the_prompt_becomes(BETTER)
-    story.wait_for_weight(1_000)
-    name = application.rollout
+def test_commands_are_given_and_answered(quiet, quiet_shop, quiet_plugin):
+    plugin = quiet_plugin
+    story = quiet.steps(*SLOW).a_promoted_prompt(GOOD).when().the_prompt_becomes(BETTER)
+    story.wait_for_weight(1_000).wait_for_condition("Delivered")
+    name = quiet_shop.rollout
     paused = plugin("pause", name)
     assert paused.returncode == 0, paused.stderr
     assert "stays at its weight" in paused.stdout
@@ -108,15 +118,22 @@ def test_commands_are_given_and_answered(healthy, application, plugin):
     story.wait_for_weight(5_000)
     assert plugin("promote-full", name).returncode == 0
     story.wait_for_phase("Healthy")
+    undone = plugin("undo", name)
+    assert (undone.returncode, "serves all again" in undone.stdout) == (0, True)
+    story.wait_for_phase("Degraded")
+    wanted = story.subject.status().raw.text("status.rollback.revision")
+    back = plugin("undo", name, "--to-revision", wanted)
+    assert (back.returncode, "as the spec wants" in back.stdout) == (0, True)
+    story.wait_for_phase("Healthy")
     missing = plugin("abort", "nobody")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "not found" in missing.stderr
     assert "Traceback" not in missing.stderr
 
 
-def test_a_command_that_nobody_answers_says_so(healthy, application, plugin):
-    story = healthy.a_promoted_prompt(GOOD).when().the_operator_stops()
-    late = plugin("abort", application.rollout, "--timeout", "1")
+def test_a_command_that_nobody_answers_says_so(quiet, quiet_shop, quiet_plugin):
+    story = quiet.a_promoted_prompt(GOOD).when().the_operator_stops()
+    late = quiet_plugin("abort", quiet_shop.rollout, "--timeout", "1")
     assert late.returncode == 3
     assert "no answer from the operator" in late.stderr
     story.the_operator_starts().wait_for(

@@ -28,7 +28,12 @@ class AbTestArm(ApiModel):
                 f"!(self.name in {list(RESERVED)})",
                 "arms are not called stable or candidate: the operator uses these names; take another",
                 ".name",
-            )
+            ),
+            Rule(
+                "!has(self.prompt) || !has(self.prompt.registryRef)",
+                "the prompt of an arm is written inline or in a ConfigMap; one of a registry may stand in spec.prompt",
+                ".prompt.registryRef",
+            ),
         )
     )
 
