@@ -34,6 +34,7 @@ from promptrollout.analysis import (
 from promptrollout.analysis.evidence import prior
 from promptrollout.analysis.kinds.base import Slot
 from promptrollout.api.spec import Analysis
+from promptrollout.cli.measuring import measure
 from promptrollout.delivery import ArmWeight, Payload, render
 from promptrollout.revision import seal
 from promptrollout.sources.config import PrometheusConfig
@@ -176,8 +177,10 @@ class Chat:
             if failed:
                 pod.affected.add(key)
 
-    def design_effect(self, name: str, *, units: bool = False, through: int = BEFORE + TRIAL) -> float:
-        """The estimate of design notes, from the conversations themselves."""
+    def design_effect(
+        self, name: str, *, units: bool = False, through: int = BEFORE + TRIAL, shared: bool = False
+    ) -> float:
+        """The estimate, from the conversations themselves; `shared`: that of both arms together."""
         assert isinstance(PLANNED, Planned)
         metric = PLANNED.plan.metrics[PLANNED.plan.positions[name]]
         state = dispersion.fresh(16)[None]
@@ -194,7 +197,8 @@ class Chat:
             read = dispersion.read(counts)
             assert not isinstance(read, str)
             state = dispersion.absorb(state, read[0][None])
-        return float(dispersion.design_effect(state, prior(metric, units=units))[0])
+        estimate = dispersion.shared_effect if shared else dispersion.design_effect
+        return float(estimate(state, prior(metric, units=units))[0])
 
     @staticmethod
     def _arm(sums: Sums, name: str, *, units: bool) -> ArmClusters:
@@ -260,6 +264,18 @@ async def test_stables_past_gives_the_design_effect_of_its_conversations(
     truth = chat.design_effect("errors", units=True, through=BEFORE)
     assert errors[Slot.PHI_UNITS] == pytest.approx(truth, rel=1e-12)
     assert helpful[Slot.PHI] == pytest.approx(chat.design_effect("helpful", through=BEFORE), rel=1e-12)
+
+
+async def test_the_planner_reads_traffic_and_design_effects(played: Played) -> None:
+    chat = played.chat
+    assert isinstance(PLANNED, Planned)
+    span = (BEGIN + BEFORE * HOUR, float(BEFORE * HOUR))
+    found = await measure(played.url, PLANNED, KEY, span, (None, chat.stable))
+    served = sum(sum(chat.truth[hour, "stable"].requests) for hour in range(BEFORE))
+    assert found.per_second == pytest.approx(served / (BEFORE * HOUR), rel=0.02)
+    for name in ("errors", "helpful"):
+        truth = chat.design_effect(name, through=BEFORE, shared=True)
+        assert found.design_effects[name] == pytest.approx(truth, rel=1e-9)
 
 
 async def test_a_trial_read_window_by_window_gives_the_design_effect_of_both_arms_conversations(

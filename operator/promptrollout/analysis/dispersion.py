@@ -221,9 +221,16 @@ def design_effect(state: Array, prior: Prior) -> Array:
     """Design effects phi [B] of states [B, width]; the prior's phi0 before the first block."""
     both = state[:, _BOTH]
     worth, most = _worth(both, prior), _longest(state)
-    pooled = _estimate(both, np.full(len(state), prior.phi0), worth)
     own = _estimate(state[:, _OWN], np.minimum(prior.phi0, most), OWN_SHARE * worth)
-    result: Array = np.maximum(1.0, np.maximum(pooled, np.minimum(own, most)))
+    result: Array = np.maximum(shared_effect(state, prior), np.minimum(own, most))
+    return result
+
+
+def shared_effect(state: Array, prior: Prior) -> Array:
+    """Those [B] of both arms together: what phi comes to where the candidate turns out to be like stable."""
+    both = state[:, _BOTH]
+    pooled = _estimate(both, np.full(len(state), prior.phi0), _worth(both, prior))
+    result: Array = np.maximum(1.0, pooled)
     return result
 
 

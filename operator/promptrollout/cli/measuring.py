@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from promptrollout.analysis import AnalysisPlan, Counts, Evidence, History
+import numpy as np
+
+from promptrollout.analysis import AnalysisPlan, Counts, Evidence, History, dispersion
+from promptrollout.analysis.evidence import FLOAT, prior
 from promptrollout.analysis.kinds.base import Slot
 from promptrollout.cli.printing import fail
 from promptrollout.sources.client import PrometheusClient
@@ -76,5 +79,11 @@ async def measure(
 
 
 def _effects(plan: AnalysisPlan, seed: Mapping[str, History]) -> dict[str, float]:
+    """Those of both arms together: a plan supposes that the candidate's requests resemble each other as stable's do."""
     evidence = Evidence.initial(plan, seed)
-    return {metric.name: float(evidence.array(i)[Slot.PHI]) for i, metric in enumerate(plan.metrics)}
+    found = {}
+    for i, metric in enumerate(plan.metrics):
+        blocks = np.frombuffer(evidence.blocks[i][0], dtype=FLOAT)
+        known = dispersion.shared_effect(blocks[None], prior(metric, units=False)) if len(blocks) else None
+        found[metric.name] = float(evidence.array(i)[Slot.PHI] if known is None else known[0])
+    return found
