@@ -12,7 +12,8 @@ CONVERSATIONS = {**QUICK, "correlation": {"meanRequestsPerUnit": "2", "icc": "0"
 
 @pytest.fixture(scope="module")
 def chat(stack):
-    with Example("streaming", "streaming", app="chat", analysis=CONVERSATIONS).running(stack) as running:
+    example = Example("streaming", "streaming", app="chat", analysis=CONVERSATIONS, history=100)
+    with example.running(stack) as running:
         yield running
 
 
