@@ -33,6 +33,7 @@ IMAGE = Image(
     {"promptrollout_sdk": REPOSITORY / "sdk" / "python" / "promptrollout_sdk", "examples": EXAMPLES},
 )
 STEPS: Sequence[Json] = ({"weight": 25, "duration": "3s"}, {"weight": 50, "duration": "3s"})
+QUICK: Json = {"interval": "2s", "warmUp": "0s"}
 _SERVICE = re.compile(r"http://([a-z0-9-]+)(?::\d+)?(?=/|$)")
 
 
@@ -41,20 +42,17 @@ class Example:
     """`folder`: in examples/. `app`: the label of the pods that answer. `addresses`: URLs of further services by name.
 
     `steps`, and what `analysis` names, replace what the manifest's rollout says of them; the metrics stay its own.
+    `history`: requests that the first prompt has answered before another comes: a rollout begins with what it knows of
+    stable's past, a day in earnest, and is slow to judge without any.
     """
 
     folder: str
     namespace: str
     app: str
     steps: Sequence[Json] = STEPS
-    analysis: Json = field(
-        default_factory=lambda: {
-            "interval": "2s",
-            "warmUp": "0s",
-            "correlation": {"meanRequestsPerUnit": "1"},
-        }
-    )
+    analysis: Json = field(default_factory=lambda: {**QUICK, "correlation": {"meanRequestsPerUnit": "1"}})
     addresses: Mapping[str, str] = field(default_factory=dict)
+    history: int = 0
 
     @property
     def path(self) -> Path:
@@ -82,6 +80,7 @@ class Example:
         self._start(stack, workloads, services)
         running = Running(stack, self, rollout)
         running.when().wait_for_phase("Healthy")
+        running.wait_for_requests(self.history)
         return running
 
     def objects(self, stack: Stack) -> list[dict[str, Any]]:
@@ -145,11 +144,24 @@ class Running:
         patch = self.example.path / "tries" / file
         return when.kubectl("patch", when.subject.reference, "--type=merge", f"--patch-file={patch}")
 
+    def wait_for_requests(self, count: int, timeout: float = 90.0) -> None:
+        """Until so many have been counted."""
+        query = f'sum(promptrollout_requests_total{{rollout="{self.name}", revision!="default"}}) >= {count}'
+        wait_until(
+            lambda: count == 0 or self.stack.prometheus.value(query) is not None,
+            f"{count} requests to be counted",
+            timeout,
+        )
+
+    @property
+    def name(self) -> str:
+        """As the metrics name it."""
+        return f"{self.example.namespace}/{self.rollout['metadata']['name']}"
+
     def every_panel_has_data(self, timeout: float = 30.0) -> None:
         """Each query of the example's dashboard, asked of the stack's Prometheus."""
-        name = f"{self.example.namespace}/{self.rollout['metadata']['name']}"
         dashboard = json.loads((self.example.path / "dashboard.json").read_text())
-        for title, text in queries(dashboard, name):
+        for title, text in queries(dashboard, self.name):
             wait_until(
                 lambda text=text: bool(self.stack.prometheus.query(text)),  # type: ignore[misc]
                 f"data for the panel {title!r}: {text}",

@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def rag(stack):
-    with Example("rag", "rag", app="rag").running(stack) as running:
+    with Example("rag", "rag", app="rag", history=100).running(stack) as running:
         yield running
 
 
