@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.realnode, pytest.mark.timeout(400)]
 @pytest.fixture(scope="module")
 def rag(stack):
     stack.keep_image(IMAGE)
-    with Example("rag", "rag", app="rag").running(stack) as running:
+    with Example("rag", "rag", app="rag", history=100).running(stack) as running:
         yield running
 
 
