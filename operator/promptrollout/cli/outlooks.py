@@ -13,10 +13,10 @@ from promptrollout.api.quantities import format_weight, parse_duration
 from promptrollout.cli.assuming import describe
 from promptrollout.cli.loading import Wanted
 from promptrollout.cli.printing import as_yaml, console
+from promptrollout.rollout.abplan import TestPlan
 from promptrollout.rollout.forecasting import EffectRow, RolloutPlan
 from promptrollout.rollout.outlook import Decidable, Facts
 from promptrollout.rollout.ramp import as_yaml_steps, round_duration
-from promptrollout.rollout.testing import TestPlan
 
 _DAY = 86_400.0
 Data = dict[str, object]

@@ -33,6 +33,7 @@ from promptrollout.cli.printing import (
     fail,
     structured,
 )
+from promptrollout.rollout.abplan import plan_test
 from promptrollout.rollout.forecasting import (
     RolloutPlan,
     better_ramp,
@@ -43,7 +44,6 @@ from promptrollout.rollout.forecasting import (
 )
 from promptrollout.rollout.outlook import Facts
 from promptrollout.rollout.ramp import Ramp
-from promptrollout.rollout.testing import plan_test
 
 _DAY = 86_400.0
 _PER = {

@@ -9,10 +9,10 @@ from promptrollout.api.quantities import WHOLE, parse_weight
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.controller.memory import Entry
 from promptrollout.controller.parsed import Parsed
+from promptrollout.rollout.abplan import decidable_test
 from promptrollout.rollout.observations import STABLE, Comparison, DecidableSeen
 from promptrollout.rollout.outlook import Facts, decidable
 from promptrollout.rollout.ramp import Ramp
-from promptrollout.rollout.testing import decidable_test
 
 #: Seconds of comparison after which it is looked at again.
 _EVERY = 300.0

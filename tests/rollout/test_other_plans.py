@@ -6,10 +6,10 @@ import pytest
 
 from promptrollout.analysis import EventCounts, PairedCounts, score_counts
 from promptrollout.api.spec import RolloutSpec
+from promptrollout.rollout.abplan import decidable_test, plan_test
 from promptrollout.rollout.forecasting import in_pairs, plan_rollout, usual_ramp
 from promptrollout.rollout.outlook import Facts, decidable
 from promptrollout.rollout.ramp import Ramp
-from promptrollout.rollout.testing import decidable_test, plan_test
 from promptrollout.simulation import EventWorld, Outcome, Plans, ScoreWorld, Traffic, World, simulate
 from promptrollout.sources.planning import plan_of
 
