@@ -13,69 +13,80 @@ from promptrollout.analysis.mixture import Array
 
 #: What remains of the recent candidate traffic after each window: it looks back some 30 windows.
 _RATE_KEEP = 0.97
-#: Rows advanced at a time, so that the work stays in the processor's cache.
-_CHUNK = 512
 #: A larger count is a fault, and its squares would leave the range of floats; a smaller one is nothing.
 _LARGEST, _SMALLEST = 1e30, 1e-30
+
+
+#: Floats of the rows that are advanced at a time: 2 MB, so that they stay in the processor's cache.
+_CHUNK = 2**18
 
 
 def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
     """Counts [B, columns] completed, and [B] booleans: they are finite and such as can have been counted."""
     size = np.abs(counts)
+    finite: Mask = np.ones(len(counts), dtype=np.bool_)
     # Not a number compares false.
-    finite: Mask = np.logical_and.reduce(size <= _LARGEST, axis=1)
-    dust = (size < _SMALLEST) & (size > 0.0)
-    if dust.any():
-        counts = np.where(dust, 0.0, counts)
-    # The kind sees zeros where something cannot be counted with, so that no warning comes of it.
-    completed = kind.complete(counts if finite.all() else np.where(finite[:, None], counts, 0.0))
+    if not size.max(initial=0.0) <= _LARGEST:
+        finite = np.logical_and.reduce(size <= _LARGEST, axis=1)
+        # The kind sees zeros where something cannot be counted with, so that no warning comes of it.
+        size[~finite] = 0.0
+    # A negative zero becomes one that is none, too.
+    completed = kind.complete(np.where(size < _SMALLEST, 0.0, counts))
     return completed, finite & kind.sound(completed)
 
 
+def rows_at_a_time(kind: Kind) -> int:
+    """How many rows to work on at a time."""
+    return max(1, _CHUNK // kind.size)
+
+
 def arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> Array:
-    """One window's counts arrive.
+    """One window's counts arrive: a pending window closes when the exposure has changed, or once it is large enough.
 
     Args:
         kind: of all rows.
-        rows: [B, size] before.
+        rows: [B, size], advanced in place.
         counts: [B, columns], sound.
         params: [B, P] margins.
         moment: [B, 2], exposure and length in seconds of the window.
 
     Returns:
-        [B, size] after. A pending window closes when the exposure has changed, or when it has grown large enough.
+        `rows`.
 
     """
-    result = rows.copy()
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _arrive(kind, result[part], counts[part], params[part], moment[part])
-    return result
+    step = rows_at_a_time(kind)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        _arrive(kind, rows[part], counts[part], params[part], moment[part])
+    return rows
 
 
 def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array) -> None:
-    """`arrive` in place."""
+    """`arrive` for some rows."""
     pending = rows[:, HEADER : HEADER + kind.columns]
-    totals = rows[:, HEADER + kind.columns : HEADER + 2 * kind.columns]
     changed = rows[:, Slot.EXPOSURE] != moment[:, 0]
     waiting = _samples(kind, pending)
     leaving = np.flatnonzero(changed & (waiting > 0.0))
     if leaving.size:
-        _close_rows(kind, rows, leaving, params)
+        _close_pending(kind, rows, leaving, params)
         waiting[leaving] = 0.0
     rows[:, Slot.EXPOSURE] = moment[:, 0]
     opening = waiting == 0.0
     for pending_slot, slot in ((Slot.PENDING_PHI, Slot.PHI), (Slot.PENDING_PHI_UNITS, Slot.PHI_UNITS)):
         rows[:, pending_slot] = np.where(opening, rows[:, slot], rows[:, pending_slot])
-    pending += counts
-    totals += counts
-    n_c, _ = kind.sizes(counts)
+    rows[:, HEADER + kind.columns : HEADER + 2 * kind.columns] += counts
+    n_c, n_s = kind.sizes(counts)
     kept = np.where(changed, 0.0, _RATE_KEEP)
     rows[:, Slot.RATE_COUNT] = kept * rows[:, Slot.RATE_COUNT] + n_c
     rows[:, Slot.RATE_SECONDS] = kept * rows[:, Slot.RATE_SECONDS] + moment[:, 1]
-    full = np.flatnonzero(_samples(kind, pending) >= MERGE_BELOW)
-    if full.size:
-        _close_rows(kind, rows, full, params)
+    full = waiting + (n_c + n_s) >= MERGE_BELOW
+    if opening.all() and full.all():
+        # Nearly always: nothing waits and nothing has to.
+        close(kind, rows, counts, params, (rows[:, Slot.PENDING_PHI], rows[:, Slot.PENDING_PHI_UNITS]))
+        return
+    pending += counts
+    if full.any():
+        _close_pending(kind, rows, np.flatnonzero(full), params)
 
 
 def _samples(kind: Kind, counts: Array) -> Array:
@@ -83,34 +94,32 @@ def _samples(kind: Kind, counts: Array) -> Array:
     return n_c + n_s
 
 
-def _close_rows(
+def _close_pending(
     kind: Kind, rows: Array, which: np.ndarray[tuple[int], np.dtype[np.intp]], params: Array
 ) -> None:
     """Close the pending windows of some rows in place."""
-    everything = len(which) == len(rows)
-    chosen = rows if everything else rows[which]
+    chosen = rows[which]
     counts = chosen[:, HEADER : HEADER + kind.columns]
-    phi, phi_units = chosen[:, Slot.PENDING_PHI].copy(), chosen[:, Slot.PENDING_PHI_UNITS].copy()
-    close(kind, chosen, counts, params if everything else params[which], (phi, phi_units))
-    chosen[:, HEADER : HEADER + kind.columns] = 0.0
-    if not everything:
-        rows[which] = chosen
+    close(
+        kind, chosen, counts, params[which], (chosen[:, Slot.PENDING_PHI], chosen[:, Slot.PENDING_PHI_UNITS])
+    )
+    counts[:] = 0.0
+    rows[which] = chosen
 
 
 def close(kind: Kind, rows: Array, counts: Array, params: Array, phi: tuple[Array, Array]) -> None:
     """Close a window of `counts` [B, columns] on rows [B, size], in place; design effects (requests, units) [B]."""
     own = HEADER + 2 * kind.columns
     closing = Closing(
-        state=rows[:, own:].copy(),
-        counts=np.ascontiguousarray(counts),
-        totals=np.ascontiguousarray(rows[:, HEADER + kind.columns : own]),
-        params=np.ascontiguousarray(params),
-        phi=phi[0],
-        phi_units=phi[1],
+        state=rows[:, own:],
+        counts=counts,
+        totals=rows[:, HEADER + kind.columns : own],
+        params=params,
+        phi=phi[0].copy(),
+        phi_units=phi[1].copy(),
     )
     closed = kind.close(closing)
     contrast = closed.contrast
-    rows[:, own:] = closed.state
     rows[:, Slot.HARM] = closed.harm
     rows[:, Slot.PROMOTE] = closed.promote
     rows[:, Slot.WEIGHT] += contrast.weight

@@ -64,15 +64,11 @@ def _arrive_late(w: Working, item: LateCounts, end: float, steps: _Steps) -> Non
     position = w.plan.positions.get(item.metric)
     if position is None:
         return
-    values = read(w, position, item.pair, end)
-    if values is None:
+    packed = read(w, position, item.pair, end)
+    if packed is None:
         return
-    _, kind, _ = w.compiled[position]
-    try:
-        counts = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        counts = np.full(kind.columns, np.nan)
-    completed, fine = check(kind, counts[None])
+    kind = w.compiled[position].kind
+    completed, fine = check(kind, stack([packed]))
     counts = completed[0]
     if not (isinstance(item.exposure, int) and fine[0]):
         reject_counts(w, position, end, "of an earlier exposure are negative, not finite or impossible")
@@ -107,7 +103,7 @@ def _merged(
 
 def _run_steps(kind: Kind, steps: Sequence[_Step]) -> None:
     rows = stack([s.w.rows[s.position] for s in steps])
-    params = stack([s.w.compiled[s.position][2] for s in steps])
+    params = stack([s.w.compiled[s.position].params for s in steps])
     phi = np.array([s.phi for s in steps])
     context = (params, phi[:, 0].copy(), phi[:, 1].copy())
     after = close_late(

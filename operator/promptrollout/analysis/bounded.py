@@ -16,8 +16,10 @@ most the bet on the score itself: still valid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from promptrollout.analysis.mixture import Array, BetGrid
 
 Places = NDArray[np.intp]
+_Number = TypeVar("_Number", np.float64, np.intp)
 
 #: Largest share of wealth at risk on one outcome: of the exact bets, and of the moment form.
 _MOST_AT_RISK, _MOST_AT_RISK_MOMENTS = 0.95, 0.9
@@ -41,18 +44,65 @@ class Levels:
     @cached_property
     def sizes(self) -> tuple[Array, Array]:
         """Outcomes of both arms, [B] each."""
-        return _row_sum(self.candidate), _row_sum(self.stable)
+        candidate, stable = self.filled
+        return candidate.total(candidate.count), stable.total(stable.count)
 
     @cached_property
     def filled(self) -> tuple[Filled, Filled]:
         """Levels of both arms that have counts."""
-        return _filled(self.candidate), _filled(self.stable)
+        return _filled(self.candidate, self.badness), _filled(self.stable, self.badness)
 
     def mirrored(self) -> Levels:
         """The same counts with good and bad swapped."""
         other = Levels(self.candidate, self.stable, 1.0 - self.badness)
-        other.__dict__.update(sizes=self.sizes, filled=self.filled)
+        candidate, stable = self.filled
+        other.__dict__.update(sizes=self.sizes, filled=(candidate.mirrored(), stable.mirrored()))
         return other
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Where counts [B, G] are not zero, row by row: count, level and its badness, [N] each.
+
+    `lengths` [B] are the places of each row; `rows` [R] are the rows that have any, `first` [R] their first places.
+    """
+
+    count: Array
+    level: Places
+    badness: Array
+    lengths: Places
+    rows: Places
+    first: Places
+
+    def mirrored(self) -> Filled:
+        """The same places with good and bad swapped."""
+        return replace(self, badness=1.0 - self.badness)
+
+    def spread(self, values: NDArray[_Number]) -> NDArray[_Number]:
+        """Values [..., B] of the rows at each of their places, [..., N]."""
+        return np.repeat(values, self.lengths, axis=-1)
+
+    def total(self, values: Array) -> Array:
+        """Sums [..., B] over each row's places of values [..., N], in the same order whatever else is in the batch."""
+        result = np.zeros((*values.shape[:-1], len(self.lengths)))
+        if not self.rows.size:
+            return result
+        sums: Array = np.add.reduceat(values, self.first, axis=-1)
+        if len(self.rows) == len(self.lengths):
+            return sums
+        result[..., self.rows] = sums
+        return result
+
+
+def _filled(counts: Array, badness: Array) -> Filled:
+    there = counts != 0.0
+    lengths = np.count_nonzero(there, axis=1)
+    rows = np.flatnonzero(lengths)
+    first = (np.cumsum(lengths) - lengths)[rows]
+    row = np.repeat(np.arange(len(counts)), lengths)
+    level = np.flatnonzero(there) - row * counts.shape[1]
+    worst = badness[row, level] if len(badness) == len(counts) else badness[0, level]
+    return Filled(counts[there], level, worst, lengths, rows, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,61 +134,37 @@ def level_increments(levels: Levels, mu: Array, d: Array, grid: BetGrid) -> Arra
         levels: counts and the badness in [0, 1] of each level.
         mu: [B] past stable mean badness, fixed before the window.
         d: [B] margin: the candidate's mean badness may be larger by this much.
-        grid: stakes.
+        grid: stakes, ascending.
 
     """
-    n_c, n_s = levels.sizes
-    u_c, u_s = shares(n_c, n_s)
+    u_c, u_s = shares(*levels.sizes)
     loss = np.maximum(u_c * (mu + d), u_s * (1.0 - mu))
-    stake = np.minimum(grid.values, (_MOST_AT_RISK / np.maximum(loss, 1e-12))[:, None])
-    result = np.zeros_like(stake)
-    _add_growth(result, levels.filled[0], levels.badness, (u_c, mu + d), stake)
-    _add_growth(result, levels.filled[1], levels.badness, (-u_s, mu), stake)
-    return result
+    highest = _MOST_AT_RISK / np.maximum(loss, 1e-12)
+    # From the first bet that no row can afford, all are the same: as much as is allowed.
+    last = int(np.searchsorted(grid.values, highest.max(initial=0.0)))
+    stakes = np.minimum(grid.values[: last + 1, None], highest)
+    candidate, stable = levels.filled
+    differing = _growth(candidate, (u_c, mu + d), stakes)
+    differing += _growth(stable, (-u_s, mu), stakes)
+    result = np.empty((len(grid.values), len(mu)))
+    result[: last + 1] = differing
+    result[last + 1 :] = differing[-1]
+    return result.T
 
 
-def _row_sum(values: Array) -> Array:
-    total: Array = np.ascontiguousarray(values).sum(axis=1)
-    return total
+def _growth(filled: Filled, line: tuple[Array, Array], stakes: Array) -> Array:
+    """sum_g counts[b, g] ln(1 + stakes[i, b] u[b] (badness[b, g] - centre[b])), [bets, B]; line = (u, centre).
 
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """Where counts [B, G] are not zero, row by row: row, level and count [N].
-
-    `rows` [R] are the rows that have any, `first` [R] their first places in [N].
+    Only levels with counts are touched.
     """
-
-    row: Places
-    level: Places
-    count: Array
-    rows: Places
-    first: Places
-
-
-def _filled(counts: Array) -> Filled:
-    row, level = np.nonzero(counts)
-    opening = np.flatnonzero(np.diff(row, prepend=-1))
-    return Filled(row, level, counts[row, level], row[opening], opening)
-
-
-def _add_growth(
-    result: Array, filled: Filled, badness: Array, line: tuple[Array, Array], stake: Array
-) -> None:
-    """Add sum_g counts[b, g] ln(1 + stake[b, i] u[b] (badness[b, g] - centre[b])) to result [B, BETS].
-
-    Only levels with counts are touched, in the same order whatever else is in the batch.
-    """
-    if not filled.row.size:
-        return
     u, centre = line
-    worst = badness[filled.row, filled.level] if len(badness) > 1 else badness[0, filled.level]
-    gain = u[filled.row] * (worst - centre[filled.row])
-    terms = stake[filled.row]
-    terms *= gain[:, None]
+    gain = filled.badness - filled.spread(centre)
+    gain *= filled.spread(u)
+    terms = filled.spread(stakes)
+    terms *= gain
     np.log1p(terms, out=terms)
-    terms *= filled.count[:, None]
-    result[filled.rows] += np.add.reduceat(terms, filled.first, axis=0)
+    terms *= filled.count
+    return filled.total(terms)
 
 
 def moment_increments(candidate: Moments, stable: Moments, mu: Array, delta: Array, grid: BetGrid) -> Array:
@@ -176,9 +202,22 @@ def _fan(y: Array, q: Array, b: Array, grid: BetGrid) -> Array:
     return result
 
 
-def mid_ranks(stable: Array) -> Array:
-    """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2."""
-    total = np.maximum(_row_sum(stable), 1e-12)[:, None]
-    below = np.cumsum(stable, axis=1) - stable
-    result: Array = (below + 0.5 * stable) / total
-    return result
+def running(counts: Array) -> Array:
+    """Running totals [B, G] of counts on levels [B, G], levels first in memory."""
+    levels = np.array(counts.T, order="C")
+    # Row by row: numpy's cumsum takes each step of each sum by itself.
+    for below, level in pairwise(levels):
+        np.add(below, level, out=level)
+    return levels.T
+
+
+def mid_ranks(stable: Array, upto: Array | None = None) -> Array:
+    """Ridits [B, G] of buckets under past stable counts [B, G]: P(below) + P(same) / 2. Their stable mean is 1/2.
+
+    `upto` are the running totals of `stable`, where they are at hand.
+    """
+    upto = running(stable) if upto is None else upto
+    ranks: Array = 0.5 * np.asfortranarray(stable)
+    np.subtract(upto, ranks, out=ranks)
+    ranks /= np.maximum(upto[:, -1], 1e-12)[:, None]
+    return ranks

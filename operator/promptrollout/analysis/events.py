@@ -96,94 +96,107 @@ def log_increments(window: EventWindow, p_hat: Array, line: Line, grid: BetGrid)
         low, high, possible = _segment(q, p_hat, line, up=up)
         possible &= (g > 0.0) & window.comparable
         m = _project(window, q, p_hat, line, (low, high))
-        m[~possible] = 0.5
+        nowhere = None if possible.all() else ~possible
+        if nowhere is not None:
+            m[nowhere] = 0.5
         c = line.slope * m
         c += line.intercept
-        stake, stable_stake = _stakes(window, q, m, c, line.slope)
-        stake[~possible] = 0.0
-        stable_stake[~possible] = 0.0
-        stake_won, stable_won = stake * (1.0 - c), stable_stake * m
-    result = window.x_c * np.log1p(stake_won)
-    result += (window.n_c - window.x_c) * np.log1p(stake_won - stake)
-    result += window.x_s * np.log1p(stable_won - stable_stake)
-    result += (window.n_s - window.x_s) * np.log1p(stable_won)
-    return np.ascontiguousarray(result.T)
+        stake, stable_stake = _stakes(window, q, c, line.slope)
+        if nowhere is not None:
+            stake[nowhere] = stable_stake[nowhere] = 0.0
+        _limit(stake, stable_stake, m, up=up)
+    # What one request changes: a bad and a good one of the candidate, a good and a bad one of stable.
+    lost = stake * c
+    won = np.subtract(stake, lost, out=stake)
+    kept = np.multiply(stable_stake, m, out=m)
+    missed = np.subtract(kept, stable_stake, out=stable_stake)
+    result = _growth(window.x_c, won)
+    result += _growth(window.n_c - window.x_c, np.negative(lost, out=lost))
+    result += _growth(window.x_s, missed)
+    result += _growth(window.n_s - window.x_s, kept)
+    return result.T
+
+
+def _growth(count: Array, change: Array) -> Array:
+    """The log-wealth [BETS, B] that `count` requests bring, count * ln(1 + change), in the place of `change`."""
+    np.log1p(change, out=change)
+    change *= count
+    return change
 
 
 def _segment(q: Array, p_hat: Array, line: Line, *, up: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Where m may lie: the inner part of [p_hat, (q - B) / A], cut to where both m and c are probabilities."""
     meets = (q - line.intercept) / line.slope
-    low, high = (p_hat, meets) if up else (meets, p_hat)
-    low = np.maximum(low, np.maximum(0.0, -line.intercept / line.slope))
-    high = np.minimum(high, np.minimum(1.0, (1.0 - line.intercept) / line.slope))
+    lowest = np.maximum(0.0, -line.intercept / line.slope)
+    highest = np.minimum(1.0, (1.0 - line.intercept) / line.slope)
+    low = np.maximum(p_hat, lowest) if up else np.maximum(meets, lowest, out=meets)
+    high = np.minimum(meets, highest, out=meets) if up else np.minimum(p_hat, highest)
     width = high - low
-    rim = _RIM * width
     # Narrower than this, rounding decides the direction of the bet.
-    return low + rim, high - rim, width > 1e-12
+    possible = width > 1e-12
+    width *= _RIM
+    return low + width, high - width, possible
 
 
 def _project(window: EventWindow, q: Array, p_hat: Array, line: Line, segment: tuple[Array, Array]) -> Array:
     """Points m [BETS, B] of the line by Newton's method on n_c A (c-q) / (c(1-c)) + n_s (m-p) / (m(1-m)) = 0.
 
-    With A_c = (c-q) / (c(1-c)) the derivative of A_c by c is A_c^2 + q (1-q) / (c(1-c))^2.
+    Multiplied by m(1-m) c(1-c), which has no pole, this is a cubic in m whose only root in the segment is m, with
+    u = A n_c / (A n_c + n_s) and v = 1 - u
+
+        u (c-q) m(1-m) + v (m-p) c(1-c) = 0.
     """
     slope, intercept = line.slope, line.intercept
     both = slope * window.n_c + window.n_s
-    weight_c, weight_s = slope * window.n_c / both, window.n_s / both
-    steep = weight_c * slope
+    u, v = slope * window.n_c / both, window.n_s / both
+    pulled = u * q
+    cubic = -slope * (u + v * slope)
+    square = pulled + (u * (slope - intercept) + v * slope * (1.0 - 2.0 * intercept + p_hat * slope))
+    straight = (
+        u * intercept + v * (intercept * (1.0 - intercept) - p_hat * slope * (1.0 - 2.0 * intercept))
+    ) - pulled
+    constant = -v * p_hat * intercept * (1.0 - intercept)
     low, high = segment
-    var_q, var_p = steep * q * (1.0 - q), weight_s * p_hat * (1.0 - p_hat)
-    m = weight_c * ((q - intercept) / slope) + weight_s * p_hat
+    m = np.divide(pulled - u * intercept, slope, out=pulled)
+    m += v * p_hat
     _hold(m, low, high)
-    # Everything below is done in place: the arrays are small, and making new ones would cost as much as filling them.
-    c, inverse, pull, bend, part = (np.empty_like(m) for _ in range(5))
+    # By Horner's rule, in place: the arrays are small, and making new ones would cost as much as filling them.
+    value, bend = np.empty_like(m), np.empty_like(m)
     for _ in range(_NEWTON_STEPS):
-        np.multiply(slope, m, out=c)
-        c += intercept
-        _inverse_variance(c, inverse)
-        np.subtract(c, q, out=pull)
-        pull *= inverse
-        np.multiply(inverse, inverse, out=bend)
-        bend *= var_q
-        np.multiply(pull, pull, out=part)
-        part *= steep
-        bend += part
-        pull *= weight_c
-        np.subtract(m, p_hat, out=c)
-        _inverse_variance(m, inverse)
-        c *= inverse
-        inverse *= inverse
-        inverse *= var_p
-        bend += inverse
-        np.multiply(c, c, out=part)
-        part *= weight_s
-        bend += part
-        c *= weight_s
-        pull += c
-        pull /= bend
-        m -= pull
+        np.multiply(cubic, m, out=bend)
+        np.add(bend, square, out=value)
+        bend += value
+        value *= m
+        value += straight
+        bend *= m
+        bend += value
+        value *= m
+        value += constant
+        value /= bend
+        m -= value
         _hold(m, low, high)
     return m
 
 
-def _inverse_variance(p: Array, out: Array) -> None:
-    """1 / (p (1 - p)) into `out`."""
-    np.subtract(1.0, p, out=out)
-    out *= p
-    np.reciprocal(out, out=out)
-
-
 def _hold(m: Array, low: Array, high: Array) -> None:
-    np.maximum(m, low, out=m)
+    """Keep m within its segment; a step that divided nothing by nothing ends at its lower end."""
+    np.fmax(m, low, out=m)
     np.minimum(m, high, out=m)
 
 
-def _stakes(window: EventWindow, q: Array, m: Array, c: Array, slope: Array) -> tuple[Array, Array]:
-    """Stakes a and b [BETS, B], lowered together where one stable request could cost over .999 of the wealth."""
-    a = (q - c) / (c * (1.0 - c))
-    b = (slope * window.n_c / window.n_s) * a
-    at_risk = np.maximum(b - b * m, -b * m)
-    scale = _MOST_AT_RISK / np.maximum(at_risk, _MOST_AT_RISK)
-    a *= scale
-    b *= scale
-    return a, b
+def _stakes(window: EventWindow, q: Array, c: Array, slope: Array) -> tuple[Array, Array]:
+    """Stakes a and b [BETS, B]."""
+    spread = 1.0 - c
+    spread *= c
+    a = q - c
+    a /= spread
+    return a, (slope * window.n_c / window.n_s) * a
+
+
+def _limit(a: Array, b: Array, m: Array, *, up: bool) -> None:
+    """Lower both stakes together where one stable request could cost more than .999 of the wealth, in place."""
+    at_risk = (1.0 - m) * b if up else m * -b
+    if at_risk.max(initial=0.0) > _MOST_AT_RISK:
+        scale = _MOST_AT_RISK / np.maximum(at_risk, _MOST_AT_RISK)
+        a *= scale
+        b *= scale

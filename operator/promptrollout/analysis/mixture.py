@@ -85,49 +85,67 @@ def bet(process: Array, grid: BetGrid, delta: Array, increments: Array) -> Array
         [B, PROCESS] after the window. A row with delta 0 and increments 0 is unchanged, bit for bit.
 
     """
-    clock = process[:, BETS]
-    moved = spent(clock + delta) - spent(clock)
-    after = np.empty_like(process)
-    wealth = after[:, :BETS]
-    wealth[:] = process[:, :BETS]
-    joining = np.flatnonzero(moved > 0.0)
-    if joining.size:
-        mass = np.log((1.0 - STARTING_MASS) * moved[joining])[:, None] + grid.log_weights
-        if joining.size == len(process):
-            wealth[:] = _log_add(wealth, mass)
-        else:
-            wealth[joining] = _log_add(wealth[joining], mass)
-    wealth += increments
-    after[:, BETS] = clock + delta
-    return after
+    # Bets come first in memory, here and wherever increments are made: numpy is at its best on long last axes.
+    before = process.T
+    clock = before[BETS]
+    after = np.empty(before.shape)
+    wealth, later = after[:BETS], after[BETS]
+    wealth[:] = before[:BETS]
+    np.add(clock, delta, out=later)
+    moved = spent(later) - spent(clock)
+    if (moved > 0.0).any():
+        with np.errstate(divide="ignore"):  # nothing moves: the logarithm of nothing, which adds nothing
+            mass = np.log((1.0 - STARTING_MASS) * np.maximum(moved, 0.0))
+        _log_add(wealth, mass + grid.log_weights[:, None])
+    wealth += increments.T
+    return after.T
 
 
-def _log_add(first: Array, second: Array) -> Array:
-    """ln(e^first + e^second), as numpy's logaddexp, but in vector instructions."""
-    result = np.maximum(first, second)
-    apart = np.minimum(first, second)
-    apart -= result
+def advance(process: Array, grid: BetGrid, delta: Array, increments: Array, share: Array) -> Array:
+    """`bet` on processes [B, PROCESS] in place, and their log evidence [B] after it.
+
+    `share` [B] is what a window counts: one over its design effect, or nothing. E e^s <= 1 for s in [0, 1] by Jensen
+    wherever E e <= 1.
+    """
+    after = bet(process, grid, delta * share, increments * share[:, None])
+    process[:] = after
+    return log_e(after)
+
+
+def _log_add(wealth: Array, mass: Array) -> None:
+    """ln(e^wealth + e^mass) into `wealth`, as numpy's logaddexp, but in vector instructions."""
+    apart = np.minimum(wealth, mass)
+    np.maximum(wealth, mass, out=wealth)
+    apart -= wealth
     np.exp(apart, out=apart)
     np.log1p(apart, out=apart)
-    result += apart
-    return result
+    wealth += apart
 
 
 def log_e(process: Array) -> Array:
     """Log evidence [B] of processes [B, PROCESS]: ln(sum_i W_i + idle). Finite for every finite process."""
-    wealth = np.ascontiguousarray(process[:, :BETS])
-    resting = idle(process[:, BETS])
-    top = np.maximum(wealth.max(axis=1), 0.0)
-    total = np.exp(wealth - top[:, None]).sum(axis=1) + resting * np.exp(-top)
+    wealth = np.ascontiguousarray(process.T[:BETS])
+    top = np.maximum(wealth.max(axis=0), 0.0)
+    total = _sum_of_bets(np.exp(wealth - top))
+    total += idle(process[:, BETS]) * np.exp(-top)
     # Nothing idle and every bet lost beyond the range of floats: the best bet speaks for the sum.
     gone = total < 1e-290
     if gone.any():
-        lost = wealth[gone]
-        best = lost.max(axis=1)
+        lost = wealth[:, gone]
+        best = lost.max(axis=0)
         total[gone] = 1.0
-        top[gone] = best + np.log(np.exp(lost - best[:, None]).sum(axis=1))
+        top[gone] = best + np.log(_sum_of_bets(np.exp(lost - best)))
     result: Array = top + np.log(total)
     return result
+
+
+def _sum_of_bets(values: Array) -> Array:
+    """Sum over the first axis of [BETS, B] in an order that is the same for every B, which numpy's own is not."""
+    while len(values) > 1:
+        half = len(values) // 2
+        values = values[:half] + values[half:]
+    total: Array = values[0]
+    return total
 
 
 def log_mean(first: Array, second: Array) -> Array:

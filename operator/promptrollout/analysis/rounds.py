@@ -3,105 +3,120 @@
 from __future__ import annotations
 
 import struct
+from itertools import compress
+from operator import getitem
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from promptrollout.analysis.advance import arrive, check
+from promptrollout.analysis.advance import arrive, check, rows_at_a_time
 from promptrollout.analysis.aside import run_blocks, run_late
-from promptrollout.analysis.counts import Window
+from promptrollout.analysis.counts import Pair, Window
 from promptrollout.analysis.evidence import FLOAT, Harm
 from promptrollout.analysis.guards import guards_log_e
 from promptrollout.analysis.kinds import Kind
-from promptrollout.analysis.kinds.base import Slot
-from promptrollout.analysis.working import Working, floats, packed, read, reject_counts, stack, unstack
+from promptrollout.analysis.kinds.base import Mask, Slot
+from promptrollout.analysis.mixture import Array
+from promptrollout.analysis.working import UNREADABLE, Working, read, reject_counts, stack, unstack
 
+Places = NDArray[np.intp]
 
-class Group:
-    """The metrics of one kind that have counts in this round."""
-
-    __slots__ = ("counts", "ends", "kind", "moments", "owners", "params", "positions")
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.owners: list[Working] = []
-        self.positions: list[int] = []
-        self.counts: list[bytes] = []
-        self.params: list[bytes] = []
-        self.moments: list[float] = []
-        self.ends: list[float] = []
-
-    def run(self) -> list[Working]:
-        """Advance all rows; returns the rollouts in which a metric alone has reached its rollout's threshold."""
-        counts, fine = check(self.kind, stack(self.counts))
-        if not fine.all():
-            for i in np.flatnonzero(~fine).tolist():
-                reject_counts(
-                    self.owners[i], self.positions[i], self.ends[i], "are negative, not finite or impossible"
-                )
-        rows = stack([w.rows[p] for w, p in zip(self.owners, self.positions, strict=True)])
-        params = stack(self.params)
-        moments = floats(self.moments, 2)
-        if not fine.all():
-            kept = np.flatnonzero(fine)
-            rows, counts, params, moments = rows[kept], counts[kept], params[kept], moments[kept]
-        else:
-            kept = np.arange(len(rows))
-        after = arrive(self.kind, rows, counts, params, moments)
-        for i, row in zip(kept.tolist(), unstack(after), strict=True):
-            self.owners[i].rows[self.positions[i]] = row
-        harm = after[:, Slot.HARM].tolist()
-        return [w for i, h in zip(kept.tolist(), harm, strict=True) if h >= (w := self.owners[i]).threshold]
+#: What a metric queues: its rollout's rows, its position there, the window's place in the round, what was counted and
+#: packed margins. They stand in one flat list, since thousands of tuples a tick would keep the garbage collector busy.
+_QUEUED = 5
 
 
 class Round:
     """One window of each rollout."""
 
     def __init__(self) -> None:
-        self._groups: dict[Kind, Group] = {}
+        self._queued: dict[tuple[Kind, bool], list[Any]] = {}
         self._windows: list[tuple[Working, Window]] = []
 
     def add(self, w: Working, window: Window) -> None:
         """Queue a rollout's window."""
+        place = len(self._windows)
         self._windows.append((w, window))
-        positions, compiled = w.plan.positions, w.compiled
-        length = window.end - window.start
+        positions, compiled, groups, rows = w.plan.positions, w.compiled, self._queued, w.rows
         queued = 0
         for name, pair in window.metrics.items():
             position = positions.get(name)
             if position is None:
                 continue
-            row = read(w, position, pair, window.end)
-            if row is None:
-                continue
-            _, kind, params = compiled[position]
-            group = self._groups.get(kind)
+            metric = compiled[position]
+            group = groups.get(metric.group)
             if group is None:
-                group = self._groups[kind] = Group(kind)
-            group.owners.append(w)
-            group.positions.append(position)
-            group.counts.append(packed(row))
-            group.params.append(params)
-            group.moments += (window.exposure, length)
-            group.ends.append(window.end)
+                group = groups[metric.group] = []
+            group += (rows, position, place, pair, metric.params)
             queued += 1
         w.incomplete = w.incomplete or queued < len(compiled)
 
     def run(self) -> None:
         """Advance everything queued, look at the guards, then renew design effects."""
-        hot: dict[int, Working] = {}
-        for group in self._groups.values():
-            for w in group.run():
-                hot[id(w)] = w
+        moments = [(window.exposure, window.end - window.start) for _, window in self._windows]
+        moment = np.array(moments, dtype=np.float64).reshape(-1, 2)
+        thresholds = np.array([w.threshold for w, _ in self._windows])
+        hot: set[int] = set()
+        for (kind, _), queued in self._queued.items():
+            step = _QUEUED * rows_at_a_time(kind)
+            for start in range(0, len(queued), step):
+                places, harm = self._advance(kind, queued[start : start + step], moment)
+                hot.update(places[harm >= thresholds[places]].tolist())
         late = [(w, window) for w, window in self._windows if window.late]
         if late:
             run_late(late)
-        for w, window in self._windows:
+        for place, (w, window) in enumerate(self._windows):
             # A metric without counts in this window may hold the evidence that makes another one's matter.
-            if w.harmed is None and (id(w) in hot or w.incomplete or window.late):
+            if w.harmed is None and (place in hot or w.incomplete or window.late):
                 _look(w, window.end)
         blocks = [(w, window) for w, window in self._windows if window.clusters]
         if blocks:
             run_blocks(blocks)
+
+    def _advance(self, kind: Kind, queued: list[Any], moment: Array) -> tuple[Places, Array]:
+        """Advance rows of one kind; returns the places of their windows and their log evidence of harm."""
+        owners, positions, places, pairs, params = (queued[i::_QUEUED] for i in range(_QUEUED))
+        counts, fine = self._read(kind, places, positions, pairs)
+        if not fine.all():
+            good = fine.tolist()
+            owners, positions, places, params = (
+                list(compress(column, good)) for column in (owners, positions, places, params)
+            )
+            counts = counts[fine]
+        place = np.array(places, dtype=np.intp)
+        if not places:
+            return place, np.empty(0)
+        rows = stack(list(map(getitem, owners, positions)))
+        arrive(kind, rows, counts, stack(params), moment[place])
+        for owner, position, row in zip(owners, positions, unstack(rows), strict=True):
+            owner[position] = row
+        return place, rows[:, Slot.HARM]
+
+    def _read(
+        self, kind: Kind, places: list[int], positions: list[int], pairs: list[Pair]
+    ) -> tuple[Array, Mask]:
+        """Counts [B, columns], and which can be counted with; the others are left out, with a problem each."""
+        w = self._windows[places[0]][0]
+        try:
+            gathered = kind.gather(pairs, w.compiled[positions[0]].metric)
+        except UNREADABLE:
+            gathered = None
+        readable = np.ones(len(pairs), dtype=np.bool_)
+        if gathered is None:
+            nothing = bytes(kind.columns * FLOAT.itemsize)
+            rows = []
+            for i, (place, position, pair) in enumerate(zip(places, positions, pairs, strict=True)):
+                w, window = self._windows[place]
+                row = read(w, position, pair, window.end)
+                readable[i] = row is not None
+                rows.append(nothing if row is None else row)
+            gathered = stack(rows)
+        counts, sound = check(kind, gathered)
+        for i in np.flatnonzero(readable & ~sound).tolist():
+            w, window = self._windows[places[i]]
+            reject_counts(w, positions[i], window.end, "are negative, not finite or impossible")
+        return counts, readable & sound
 
 
 def _look(w: Working, end: float) -> None:

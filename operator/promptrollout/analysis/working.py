@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
-from array import array
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from promptrollout.analysis.sampleratio import FULL_WEIGHT, RatioCounts
 
 #: Problems kept of one call, per rollout.
 _MOST_PROBLEMS = 16
+#: What reading counts raises where something in them is no number.
+UNREADABLE = (TypeError, AttributeError, ValueError, OverflowError, struct.error)
 #: Times are floats: this many seconds of overlap are rounding.
 _TIME_SLACK = 1e-6
 
@@ -139,6 +141,8 @@ def _ordered(windows: Sequence[Window]) -> list[Window]:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number."""
+    if type(value) is float:  # nearly always
+        return math.isfinite(value)
     try:
         return isinstance(value, (int, float)) and math.isfinite(value)
     except OverflowError:  # an int beyond every float
@@ -147,7 +151,8 @@ def is_number(value: object) -> bool:
 
 def _wrong_window(window: Window) -> str | None:
     """What is wrong with a window's own fields, None if nothing is."""
-    if not (is_number(window.start) and is_number(window.end) and window.start < window.end):
+    start, end = window.start, window.end
+    if not (is_number(start) and is_number(end) and start < end):
         return f"window times must be finite and ascending, got {window.start} to {window.end}"
     if not (isinstance(window.exposure, int) and 0 <= window.exposure < 2**53):
         return (
@@ -159,51 +164,48 @@ def _wrong_window(window: Window) -> str | None:
 
 
 def _sound_requests(requests: ArmRequests) -> bool:
-    arms = (requests.candidate, requests.stable)
-    flat = arms if requests.clusters is None else (*arms, *requests.clusters[0], *requests.clusters[1])
-    even = requests.clusters is None or len(requests.clusters[0]) == len(requests.clusters[1])
-    return even and all(is_number(n) and n >= 0.0 for n in flat)
+    if not (_is_count(requests.candidate) and _is_count(requests.stable)):
+        return False
+    clusters = requests.clusters
+    if clusters is None:
+        return True
+    return len(clusters[0]) == len(clusters[1]) and all(_is_count(n) for arm in clusters for n in arm)
 
 
-Compiled = tuple[tuple[MetricPlan, Kind, bytes], ...]
+def _is_count(value: object) -> bool:
+    return is_number(value) and value >= 0.0  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What folding needs of a metric: its kind, its packed margins, and with which others it is folded."""
+
+    metric: MetricPlan
+    kind: Kind
+    params: bytes
+    group: tuple[Kind, bool]
+
+
 #: By the plan's fingerprints: plans are rebuilt often, metrics rarely change.
-_COMPILED: dict[tuple[str, ...], Compiled] = {}
+_COMPILED: dict[tuple[str, ...], tuple[Compiled, ...]] = {}
 _COMPILED_LIMIT = 20_000
 
 
-def _compiled(plan: AnalysisPlan) -> Compiled:
-    """Each metric's plan, kind and packed margins."""
+def _compiled(plan: AnalysisPlan) -> tuple[Compiled, ...]:
+    """Each metric, compiled."""
     found = _COMPILED.get(plan.fingerprints)
     if found is None:
         if len(_COMPILED) >= _COMPILED_LIMIT:
             _COMPILED.clear()
-        kinds = [kind_of(metric) for metric in plan.metrics]
-        found = tuple(
-            (metric, kind, np.array(kind.params(metric), dtype=FLOAT).tobytes())
-            for metric, kind in zip(plan.metrics, kinds, strict=True)
-        )
+        found = tuple(_compile(metric) for metric in plan.metrics)
         _COMPILED[plan.fingerprints] = found
     return found
 
 
-def floats(values: Sequence[float], columns: int) -> Array:
-    """A flat list as rows; an entry that is no number becomes nan and so is rejected with its row."""
-    try:
-        flat = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        flat = np.array([float(v) if is_number(v) else math.nan for v in values])
-    return flat.reshape(-1, columns)
-
-
-def packed(values: Sequence[float]) -> bytes:
-    """A row of counts, packed; an entry that is no number becomes nan and so is rejected with its row."""
-    try:
-        row = array("d", values)
-    except (TypeError, OverflowError):
-        row = array("d", [float(v) if is_number(v) else math.nan for v in values])
-    if sys.byteorder == "big":
-        row.byteswap()
-    return row.tobytes()
+def _compile(metric: MetricPlan) -> Compiled:
+    kind = kind_of(metric)
+    params = np.array(kind.params(metric), dtype=FLOAT).tobytes()
+    return Compiled(metric, kind, params, (kind, metric.higher_is_better))
 
 
 def stack(rows: Sequence[bytes]) -> Array:
@@ -214,8 +216,9 @@ def stack(rows: Sequence[bytes]) -> Array:
 
 def unstack(rows: Array) -> list[bytes]:
     """Rows of an array, packed."""
-    flat, size = rows.astype(FLOAT, copy=False).tobytes(), rows.shape[1] * FLOAT.itemsize
-    return [flat[i : i + size] for i in range(0, len(flat), size)]
+    flat = np.ascontiguousarray(rows, dtype=FLOAT).data.cast("B")
+    size = rows.shape[1] * FLOAT.itemsize
+    return [flat[i : i + size].tobytes() for i in range(0, len(flat), size)]
 
 
 def reject_counts(w: Working, position: int, end: float, what: str) -> None:
@@ -225,14 +228,14 @@ def reject_counts(w: Working, position: int, end: float, what: str) -> None:
     w.reject(ProblemCode.InvalidCounts, f"counts of {name} {what}: left out", name, end)
 
 
-def read(w: Working, position: int, pair: Pair, end: float) -> list[float] | None:
-    """A pair's counts as columns, or None after noting what is wrong with their shape."""
-    metric, kind, _ = w.compiled[position]
+def read(w: Working, position: int, pair: Pair, end: float) -> bytes | None:
+    """A pair's counts as packed columns, or None after noting what is wrong with their shape."""
+    compiled = w.compiled[position]
     try:
-        row = kind.read(pair, metric)
-    except (TypeError, AttributeError, ValueError):
+        row = compiled.kind.read(pair, compiled.metric)
+    except UNREADABLE:
         row = "are no numbers"
-    if isinstance(row, str):
-        reject_counts(w, position, end, row)
-        return None
-    return row
+    if isinstance(row, bytes):
+        return row
+    reject_counts(w, position, end, row)
+    return None

@@ -7,7 +7,10 @@ operation on a row is independent of the other rows: folding alone or in a batch
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -56,8 +59,8 @@ HEADER = len(Slot)
 class Closing:
     """B windows that close: the kind's own state before them and their counts.
 
-    state [B, width] (a copy: `Kind.close` may write into it and return it), counts [B, columns], totals [B, columns]
-    since the candidate started (these windows included), params [B, P], design effects [B].
+    state [B, width] (`Kind.close` advances it in place), counts [B, columns], totals [B, columns] since the candidate
+    started (these windows included), params [B, P], design effects [B].
     """
 
     state: Array
@@ -79,9 +82,8 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """B windows closed: the kind's state after them, log evidence of harm and of non-inferiority, contrast."""
+    """B windows closed: log evidence of harm and of non-inferiority, contrast."""
 
-    state: Array
     harm: Array
     promote: Array
     contrast: Contrast
@@ -95,6 +97,16 @@ class ArmValues:
     stable: float
     candidate_samples: float
     stable_samples: float
+
+
+def packer(columns: int) -> Callable[..., bytes]:
+    """What packs that many numbers as little-endian float64."""
+    return struct.Struct(f"<{columns}d").pack
+
+
+def flat_rows(values: list[float], columns: int) -> Array:
+    """Numbers one after another as writable rows [B, columns]; TypeError where something is no number."""
+    return np.frombuffer(array("d", values), dtype=np.float64).reshape(-1, columns)
 
 
 class Kind(ABC):
@@ -126,8 +138,24 @@ class Kind(ABC):
         """The kind's own state [width] before the first window. A history that does not fit is ignored."""
 
     @abstractmethod
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
-        """The counts as `columns` floats, or in words what is wrong with their shape."""
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
+        """The counts as `columns` packed floats, or in words what is wrong with their shape.
+
+        Raises:
+            TypeError, AttributeError, ValueError, OverflowError, struct.error: something in it is no number.
+
+        """
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002
+        """`read` for many pairs, [B, columns], which is what costs most; None or an error where one is unusual.
+
+        `metric` stands for those of all pairs: they share its direction.
+
+        Raises:
+            TypeError, AttributeError, ValueError, OverflowError, struct.error: as `read`.
+
+        """
+        return None
 
     def complete(self, counts: Array) -> Array:
         """Fill in what follows from other columns, for finite counts [B, columns]; in bulk because that is cheap."""
@@ -143,7 +171,7 @@ class Kind(ABC):
 
     @abstractmethod
     def close(self, closing: Closing) -> Closed:
-        """Advance the evidence by one closed window per row."""
+        """Advance the evidence by one closed window per row, `closing.state` in place."""
 
     @abstractmethod
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:
@@ -168,7 +196,7 @@ def scaled_history(counts: Array, total: float) -> Array:
     return counts * (HISTORY_LIMIT / total) if total > HISTORY_LIMIT else counts
 
 
-def usable(counts: Counts | None, values: list[float]) -> bool:
+def usable(counts: Counts | None, values: Sequence[float]) -> bool:
     """Whether history counts can be trusted at all."""
     return counts is not None and bool(np.all(np.isfinite(values)) and np.all(np.asarray(values) >= 0.0))
 
@@ -177,6 +205,14 @@ def rate_variance(total: Array, bad: Array) -> Array:
     """Variance p (1 - p) of an arm's totals [B], never zero."""
     p = (bad + 0.5) / (total + 1.0)
     return p * (1.0 - p)
+
+
+def not_negative(values: Array) -> Mask:
+    """Booleans [B]: nothing in a row of [B, n] is negative."""
+    if values.min(initial=0.0) >= 0.0:  # nearly always
+        return np.ones(len(values), dtype=np.bool_)
+    mask: Mask = np.logical_and.reduce(values >= 0.0, axis=1)
+    return mask
 
 
 def per_sample(values: Array, count: Array) -> Array:

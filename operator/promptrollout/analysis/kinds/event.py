@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from promptrollout.analysis.kinds.base import (
     Contrast,
     Kind,
     Mask,
+    flat_rows,
     keep,
+    packer,
     per_sample,
     rate_variance,
     scaled_history,
@@ -29,9 +32,8 @@ from promptrollout.analysis.mixture import (
     PROCESS,
     Array,
     BetGrid,
-    bet,
+    advance,
     fresh,
-    log_e,
     log_mean,
 )
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
@@ -41,6 +43,9 @@ _PAST, _HARM, _PROMOTE = slice(0, 2), slice(2, 2 + PROCESS), slice(2 + PROCESS, 
 _REQUESTS = 2 + 2 * PROCESS
 _UNITS_PAST, UNITS_HARM = slice(_REQUESTS, _REQUESTS + 2), slice(_REQUESTS + 2, _REQUESTS + 2 + PROCESS)
 
+_PACK = packer(4)
+_NO_UNITS = _PACK(0.0, 0.0, 0.0, 0.0)
+
 
 def bet_on_events(
     process: Array, past: Array, window: EventWindow, line: Line, grid: BetGrid, phi: Array
@@ -48,21 +53,21 @@ def bet_on_events(
     """One window of one event process.
 
     Args:
-        process: [B, PROCESS].
+        process: [B, PROCESS], advanced in place.
         past: [B, 2], decayed stable (total, bad) before the window.
         window: counts.
         line: boundary of the null.
         grid: upward or downward odds ratios.
-        phi: [B], design effect. E exp(ln e / phi) <= 1 by Jensen wherever E e <= 1.
+        phi: [B], design effect.
+
+    Returns:
+        [B], log evidence after the window.
 
     """
     p_hat = past_rate(past[:, 0], past[:, 1])
-    active = (past[:, 0] >= STABLE_NEEDED) & window.comparable
-    increments = log_increments(window, p_hat, line, grid) / phi[:, None]
-    increments[~active] = 0.0
+    share = np.where((past[:, 0] >= STABLE_NEEDED) & window.comparable, 1.0 / phi, 0.0)
     g = np.maximum(reference_rate(p_hat, line, up=bool(grid.values[0] > 1.0)), 0.0)
-    delta = np.where(active, window.n_c * g / phi, 0.0)
-    return bet(process, grid, delta, increments)
+    return advance(process, grid, window.n_c * g, log_increments(window, p_hat, line, grid), share)
 
 
 class EventKind(Kind):
@@ -99,19 +104,33 @@ class EventKind(Kind):
             state[UNITS_HARM] = fresh(self._harm_grid)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:  # noqa: ARG002 - same for every kind
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:  # noqa: ARG002 - same for every kind
         """Both arms' totals and bad counts; absent unit counts are zero."""
         candidate, stable = pair.candidate, pair.stable
         if not (isinstance(candidate, EventCounts) and isinstance(stable, EventCounts)):
             return "needs EventCounts of both arms"
-        row = [candidate.total, candidate.bad, stable.total, stable.bad]
-        if self._units:
-            first, second = pair.candidate_units, pair.stable_units
-            if first is None or second is None:
-                row += [0.0, 0.0, 0.0, 0.0]
-            else:
-                row += [first.total, first.bad, second.total, second.bad]
-        return row
+        row = _PACK(candidate.total, candidate.bad, stable.total, stable.bad)
+        if not self._units:
+            return row
+        first, second = pair.candidate_units, pair.stable_units
+        if first is None or second is None:
+            return row + _NO_UNITS
+        return row + _PACK(first.total, first.bad, second.total, second.bad)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002 - same for every kind
+        """Both arms' totals and bad counts of many pairs."""
+        values: list[float] = []
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, EventCounts) and isinstance(stable, EventCounts)):
+                return None
+            values += (candidate.total, candidate.bad, stable.total, stable.bad)
+            if self._units:
+                first, second = pair.candidate_units, pair.stable_units
+                if first is None or second is None:
+                    return None
+                values += (first.total, first.bad, second.total, second.bad)
+        return flat_rows(values, self.columns)
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, never more bad ones than there are."""
@@ -130,23 +149,19 @@ class EventKind(Kind):
         harm_line = Line(closing.params[:, 0].copy(), closing.params[:, 1].copy())
         promote_line = Line(closing.params[:, 2].copy(), closing.params[:, 3].copy())
         past = state[:, _PAST].copy()
-        state[:, _HARM] = bet_on_events(
-            closing.state[:, _HARM], past, window, harm_line, self._harm_grid, closing.phi
-        )
-        state[:, _PROMOTE] = bet_on_events(
-            closing.state[:, _PROMOTE], past, window, promote_line, self._promote_grid, closing.phi
-        )
+        phi = closing.phi
+        harm = bet_on_events(state[:, _HARM], past, window, harm_line, self._harm_grid, phi)
+        promote = bet_on_events(state[:, _PROMOTE], past, window, promote_line, self._promote_grid, phi)
         state[:, _PAST] = _next_past(past, window)
-        harm = log_e(state[:, _HARM])
         if self._units:
             units = _window(closing.counts[:, 4:])
             past = state[:, _UNITS_PAST].copy()
-            state[:, UNITS_HARM] = bet_on_events(
-                closing.state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
+            by_units = bet_on_events(
+                state[:, UNITS_HARM], past, units, harm_line, self._harm_grid, closing.phi_units
             )
             state[:, _UNITS_PAST] = _next_past(past, units)
-            harm = log_mean(harm, log_e(state[:, UNITS_HARM]))
-        return Closed(state, harm, log_e(state[:, _PROMOTE]), _contrast(window, closing))
+            harm = log_mean(harm, by_units)
+        return Closed(harm, promote, _contrast(window, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Rates of bad requests."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from promptrollout.analysis.bounded import Levels, Places, harmonic, level_increments, mid_ranks
+from promptrollout.analysis.bounded import Levels, Places, harmonic, level_increments, mid_ranks, running
 from promptrollout.analysis.counts import Counts, HistogramCounts, History, Pair
 from promptrollout.analysis.events import EventWindow, Line, past_rate
 from promptrollout.analysis.kinds.base import (
@@ -18,6 +19,8 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    not_negative,
+    packer,
     per_sample,
     scaled_history,
     usable,
@@ -30,9 +33,8 @@ from promptrollout.analysis.mixture import (
     EVENTS_UP,
     PROCESS,
     Array,
-    bet,
+    advance,
     fresh,
-    log_e,
     log_mean,
 )
 from promptrollout.analysis.plan import HistogramMargin, MetricKind, MetricPlan
@@ -62,6 +64,7 @@ class HistogramKind(Kind):
 
     def __init__(self, *, buckets: int) -> None:
         self._buckets = buckets
+        self._pack = packer(buckets)
         self.columns = 2 * buckets
         self.width = buckets + 4 * PROCESS
 
@@ -83,26 +86,38 @@ class HistogramKind(Kind):
         state[self._buckets :] = np.concatenate([fresh(grid) for grid in grids])
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Both arms' buckets, worst last."""
         candidate, stable = self._arm(pair.candidate, metric), self._arm(pair.stable, metric)
         if isinstance(candidate, str):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return self._pack(*candidate) + self._pack(*stable)
 
-    def _arm(self, counts: Counts | None, metric: MetricPlan) -> list[float] | str:
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
+        """Both arms' buckets of many pairs."""
+        arms: list[bytes] = []
+        pack = self._pack
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, HistogramCounts) and isinstance(stable, HistogramCounts)):
+                return None
+            arms += (pack(*candidate.buckets), pack(*stable.buckets))
+        counts = np.frombuffer(b"".join(arms), dtype="<f8").reshape(len(pairs), 2, self._buckets)
+        return (counts[:, :, ::-1] if metric.higher_is_better else counts).reshape(len(pairs), -1)
+
+    def _arm(self, counts: Counts | None, metric: MetricPlan) -> tuple[float, ...] | str:
         if not isinstance(counts, HistogramCounts):
             return "needs HistogramCounts"
-        if len(counts.buckets) != self._buckets:
-            return f"has {len(counts.buckets)} buckets, the metric's edges make {self._buckets}"
-        return list(counts.buckets[::-1] if metric.higher_is_better else counts.buckets)
+        buckets = counts.buckets
+        if len(buckets) != self._buckets:
+            return f"has {len(buckets)} buckets, the metric's edges make {self._buckets}"
+        return buckets[::-1] if metric.higher_is_better else buckets
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative."""
-        mask: Mask = np.logical_and.reduce(counts >= 0.0, axis=1)
-        return mask
+        return not_negative(counts)
 
     def sizes(self, counts: Array) -> tuple[Array, Array]:
         """Values of both arms."""
@@ -110,36 +125,39 @@ class HistogramKind(Kind):
         return candidate.sum(axis=1), stable.sum(axis=1)
 
     def _split(self, counts: Array) -> tuple[Array, Array]:
-        return (
-            np.ascontiguousarray(counts[:, : self._buckets]),
-            np.ascontiguousarray(counts[:, self._buckets :]),
-        )
+        return counts[:, : self._buckets], counts[:, self._buckets :]
 
     def close(self, closing: Closing) -> Closed:
         """Ridit and exceedance processes of both sides, on the past stable distribution."""
-        past = closing.state[:, : self._buckets].copy()
+        state, past = closing.state, closing.state[:, : self._buckets]
         candidate, stable = self._split(closing.counts)
-        levels = Levels(candidate, stable, mid_ranks(past))
-        known = past.sum(axis=1)
-        state = closing.state
-        state[:, : self._buckets] = keep(levels.sizes[1])[:, None] * past + stable
-        edges = _edges(past, known, closing.params)
-        tails = [_beyond(levels, past, known, edges[0])]
+        upto = running(past)
+        known = upto[:, -1].copy()
+        levels = Levels(candidate, stable, mid_ranks(past, upto))
+        beyond = known[:, None] - upto
+        edges = _edges(beyond, known, closing.params)
+        tails = [_beyond(levels, beyond, known, edges[0])]
         same = np.array_equal(edges[0], edges[1])
-        tails.append(tails[0] if same else _beyond(levels, past, known, edges[1]))
-        for side in (0, 1):
-            ridit, tail = self._process(2 * side), self._process(2 * side + 1)
-            margins = closing.params[:, side * _SIDE : (side + 1) * _SIDE]
-            increments, delta = _ridit_bets(levels, known, margins[:, 0].copy(), mirrored=side == 1)
-            increments /= closing.phi[:, None]
-            state[:, ridit] = bet(closing.state[:, ridit], BOUNDED, delta / closing.phi, increments)
-            grid = EVENTS_DOWN if side else EVENTS_UP
+        tails.append(tails[0] if same else _beyond(levels, beyond, known, edges[1]))
+        h = harmonic(*levels.sizes)
+        share = np.where((known >= STABLE_NEEDED) & (h > 0.0), 1.0 / closing.phi, 0.0)
+        information = h * _RIDIT_VARIANCE * BOUNDED_CLOCK
+        half = np.full(len(h), 0.5)
+        evidence = []
+        for side, grid in enumerate((EVENTS_UP, EVENTS_DOWN)):
+            ridit, tail = (state[:, self._process(2 * side + i)] for i in (0, 1))
+            margin, ratio = (closing.params[:, side * _SIDE + i] for i in (0, 1))
+            # Inferiority is harm of the mirror image, and the null lies on the other side of the margin.
+            facing, d = (levels.mirrored(), -margin) if side else (levels, margin)
+            increments = level_increments(facing, half, d, BOUNDED)
+            evidence.append(advance(ridit, BOUNDED, information, increments, share))
             window, seen = tails[side]
-            line = Line(margins[:, 1].copy(), np.zeros(len(known)))
-            state[:, tail] = bet_on_events(closing.state[:, tail], seen, window, line, grid, closing.phi)
-        harm = log_mean(log_e(state[:, self._process(0)]), log_e(state[:, self._process(1)]))
-        promote = np.minimum(log_e(state[:, self._process(2)]), log_e(state[:, self._process(3)]))
-        return Closed(state, harm, promote, _contrast(levels, closing.phi))
+            line = Line(ratio, np.zeros(len(h)))
+            evidence.append(bet_on_events(tail, seen, window, line, grid, closing.phi))
+        past *= keep(levels.sizes[1])[:, None]
+        past += stable
+        harm, promote = log_mean(*evidence[:2]), np.minimum(*evidence[2:])
+        return Closed(harm, promote, _contrast(levels, known, h, closing.phi))
 
     def _process(self, index: int) -> slice:
         start = self._buckets + index * PROCESS
@@ -175,41 +193,46 @@ def _edge_index(metric: MetricPlan, threshold: float | None) -> float:
     return float(len(edges) - 1 - nearest if metric.higher_is_better else nearest)
 
 
-def _ridit_bets(levels: Levels, known: Array, margin: Array, *, mirrored: bool) -> tuple[Array, Array]:
-    """Log e-variables [B, BETS] of the body, and the information [B] of the window; nothing before 200 stable."""
-    h = harmonic(*levels.sizes)
-    half = np.full(len(h), 0.5)
-    if mirrored:
-        levels, margin = levels.mirrored(), -margin
-    increments = level_increments(levels, half, margin, BOUNDED)
-    increments[~((known >= STABLE_NEEDED) & (h > 0.0))] = 0.0
-    return increments, np.where(known >= STABLE_NEEDED, h * _RIDIT_VARIANCE * BOUNDED_CLOCK, 0.0)
+def _edges(beyond: Array, known: Array, params: Array) -> list[Places]:
+    """Position of the threshold's edge [B] for both sides: as given, or nearest to the past stable 95th percentile.
 
-
-def _edges(past: Array, known: Array, params: Array) -> list[Places]:
-    """Position of the threshold's edge [B] for both sides: as given, or nearest to the past stable 95th percentile."""
-    beyond = np.cumsum(past[:, :0:-1], axis=1)[:, ::-1]
-    # Nearest in ratio: in the logarithm of the share beyond it.
-    nearest = np.argmin(np.abs(np.log(past_rate(known[:, None], beyond) / _TAIL)), axis=1)
+    `beyond` [B, G] are the past stable values beyond each bucket, of `known` [B] in all.
+    """
     given = [params[:, side * _SIDE + 2] for side in (0, 1)]
+    if min(edge.min(initial=0.0) for edge in given) >= 0.0:
+        return [edge.astype(np.intp) for edge in given]
+    edges = beyond.T[:-1]
+    # The share beyond an edge falls from edge to edge: the last one above the tail and the first one below it.
+    below = _how_many(past_rate(known, edges) >= _TAIL)
+    row, last = np.arange(len(known)), len(edges) - 1
+    upper, lower = (edges[np.clip(i, 0, last), row] for i in (below - 1, below))
+    # Nearest in ratio; among edges with nothing between them, the first.
+    above = past_rate(known, upper) * past_rate(known, lower) <= _TAIL * _TAIL
+    nearest = _how_many(edges > np.where(above, upper, lower))
     return [np.where(edge >= 0.0, edge, nearest).astype(np.intp) for edge in given]
 
 
-def _beyond(levels: Levels, past: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
+def _how_many(flags: Mask) -> Places:
+    """How many of the first axis hold."""
+    result: Places = np.add.reduce(flags, axis=0, dtype=np.intp)
+    return result
+
+
+def _beyond(levels: Levels, beyond: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
     """The tail as events: values beyond the edge, in the window and (total, beyond) [B, 2] in the past."""
-    tail = np.arange(past.shape[1])[None] > edge[:, None]
     n_c, n_s = levels.sizes
-    window = EventWindow(n_c, (levels.candidate * tail).sum(axis=1), n_s, (levels.stable * tail).sum(axis=1))
-    return window, np.stack([known, (past * tail).sum(axis=1)], axis=1)
+    x_c, x_s = (arm.total(np.where(arm.level > arm.spread(edge), arm.count, 0.0)) for arm in levels.filled)
+    return EventWindow(n_c, x_c, n_s, x_s), np.stack([known, beyond[np.arange(len(edge)), edge]], axis=1)
 
 
-def _contrast(levels: Levels, phi: Array) -> Contrast:
+def _contrast(levels: Levels, known: Array, h: Array, phi: Array) -> Contrast:
     """Difference of mean ranks: the chance that a candidate value is worse than a stable one, minus one half."""
     n_c, n_s = levels.sizes
-    rank_c = per_sample((levels.candidate * levels.badness).sum(axis=1), n_c)
-    rank_s = per_sample((levels.stable * levels.badness).sum(axis=1), n_s)
-    known = levels.badness[:, -1] > 0.0
-    weight = np.where(known, harmonic(n_c, n_s), 0.0)
+    rank_c, rank_s = (
+        per_sample(arm.total(arm.count * arm.badness), n)
+        for arm, n in zip(levels.filled, levels.sizes, strict=True)
+    )
+    weight = np.where(known > 0.0, h, 0.0)
     variance = _RIDIT_VARIANCE * (per_sample(np.ones(len(n_c)), n_c) + per_sample(np.ones(len(n_s)), n_s))
     return Contrast(weight, rank_c - rank_s, variance * phi)
 

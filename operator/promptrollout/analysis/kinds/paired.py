@@ -16,9 +16,10 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    packer,
     per_sample,
 )
-from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, bet, fresh, log_e
+from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, advance, fresh
 from promptrollout.analysis.plan import DeltaMargin, MetricKind, MetricPlan
 
 #: Own state: past (count, sum, sum of squares) of losses, harm, promotion.
@@ -26,6 +27,7 @@ _PAST, _HARM, _PROMOTE = slice(0, 3), slice(3, 3 + PROCESS), slice(3 + PROCESS, 
 #: Before this many pairs the information clock runs on an assumed variance.
 _PAIRS_KNOWN, _ASSUMED_VARIANCE = 20.0, 0.05
 _SLACK = 1e-6
+_PACK = packer(6)
 
 
 class PairedKind(Kind):
@@ -54,16 +56,15 @@ class PairedKind(Kind):
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Moments of the loss."""
         counts = pair.candidate
         if not isinstance(counts, PairedCounts):
             return "needs PairedCounts as the candidate's counts"
         loss = -counts.sum if metric.higher_is_better else counts.sum
-        shown = [0.0, 0.0, 0.0]
-        if counts.candidate is not None and counts.stable is not None:
-            shown = [counts.candidate, counts.stable, counts.count]
-        return [counts.count, loss, counts.sumsq, *shown]
+        if counts.candidate is None or counts.stable is None:
+            return _PACK(counts.count, loss, counts.sumsq, 0.0, 0.0, 0.0)
+        return _PACK(counts.count, loss, counts.sumsq, counts.candidate, counts.stable, counts.count)
 
     def sound(self, counts: Array) -> Mask:
         """Moments that differences within [-1, 1] can have."""
@@ -84,14 +85,18 @@ class PairedKind(Kind):
         mean = past[:, 1] / known
         spread = np.maximum(past[:, 2] / known - mean * mean, 0.0)
         spread = np.where(past[:, 0] >= _PAIRS_KNOWN, spread, _ASSUMED_VARIANCE)
-        delta = losses.count * spread * BOUNDED_CLOCK / closing.phi
+        information = losses.count * spread * BOUNDED_CLOCK
         gains = Moments(losses.count, -losses.sum, losses.sumsq)
-        harm = paired_increments(losses, closing.params[:, 0].copy(), BOUNDED)
-        promote = paired_increments(gains, -closing.params[:, 1], BOUNDED)
-        for part, increments in ((_HARM, harm), (_PROMOTE, promote)):
-            state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments / closing.phi[:, None])
+        share = 1.0 / closing.phi
+        harm, promote = (
+            advance(state[:, part], BOUNDED, information, paired_increments(moments, delta, BOUNDED), share)
+            for part, moments, delta in (
+                (_HARM, losses, closing.params[:, 0]),
+                (_PROMOTE, gains, -closing.params[:, 1]),
+            )
+        )
         state[:, _PAST] = keep(losses.count)[:, None] * past + closing.counts[:, :3]
-        return Closed(state, log_e(state[:, _HARM]), log_e(state[:, _PROMOTE]), _contrast(losses, closing))
+        return Closed(harm, promote, _contrast(losses, closing))
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Means of both arms' own values, where the source has them."""

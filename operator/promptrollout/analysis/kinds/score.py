@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,18 +18,22 @@ from promptrollout.analysis.kinds.base import (
     Kind,
     Mask,
     keep,
+    not_negative,
+    packer,
     per_sample,
     scaled_history,
     usable,
 )
-from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, bet, fresh, log_e
+from promptrollout.analysis.mixture import BOUNDED, BOUNDED_CLOCK, PROCESS, Array, advance, fresh
 from promptrollout.analysis.plan import DeltaMargin, MetricKind, MetricPlan
 
 #: Badness of the nodes.
 NODES: Array = np.linspace(0.0, 1.0, SCORE_NODES)
 NODES.setflags(write=False)
+_NO_NODES = (0.0,) * SCORE_NODES
 #: One arm's columns: nodes, then count, sum and sum of squares of the badness.
 _ARM = SCORE_NODES + 3
+_PACK, _PACK_NODES = packer(_ARM), packer(SCORE_NODES)
 #: Own state: past stable (count, sum, sum of squares of badness), harm, promotion.
 _PAST, _HARM, _PROMOTE = slice(0, 3), slice(3, 3 + PROCESS), slice(3 + PROCESS, 3 + 2 * PROCESS)
 #: Sums are floats added up over scrapes: this much disagreement is rounding.
@@ -57,13 +62,14 @@ class ScoreKind(Kind):
         state = np.zeros(self.width)
         row = _arm(history.counts, higher_is_better=metric.higher_is_better)
         if not isinstance(row, str) and usable(history.counts, row):
-            arm = _moments_of_nodes(np.array([row]))
+            arm = np.array([row], dtype=np.float64)
+            _complete_moments(arm)
             if _sound(arm)[0]:
                 state[_PAST] = scaled_history(arm[0, SCORE_NODES:], float(arm[0, SCORE_NODES]))
         state[_HARM] = state[_PROMOTE] = fresh(BOUNDED)
         return state
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:
         """Both arms' nodes and moments of badness."""
         candidate = _arm(pair.candidate, higher_is_better=metric.higher_is_better)
         stable = _arm(pair.stable, higher_is_better=metric.higher_is_better)
@@ -71,13 +77,27 @@ class ScoreKind(Kind):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return _PACK(*candidate) + _PACK(*stable)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:
+        """Both arms' nodes of many pairs; without nodes they are read one by one."""
+        arms: list[bytes] = []
+        for pair in pairs:
+            candidate, stable = pair.candidate, pair.stable
+            if not (isinstance(candidate, ScoreCounts) and isinstance(stable, ScoreCounts)):
+                return None
+            arms += (_PACK_NODES(*candidate.nodes), _PACK_NODES(*stable.nodes))
+        nodes = np.frombuffer(b"".join(arms), dtype="<f8").reshape(len(pairs), 2, SCORE_NODES)
+        counts = np.zeros((len(pairs), 2, _ARM))
+        counts[:, :, :SCORE_NODES] = nodes if metric.higher_is_better else nodes[:, :, ::-1]
+        return counts.reshape(len(pairs), -1)
 
     def complete(self, counts: Array) -> Array:
         """Moments of the nodes."""
-        return np.concatenate(
-            [_moments_of_nodes(counts[:, :_ARM]), _moments_of_nodes(counts[:, _ARM:])], axis=1
-        )
+        completed = counts.copy()
+        for start in (0, _ARM):
+            _complete_moments(completed[:, start : start + _ARM])
+        return completed
 
     def sound(self, counts: Array) -> Mask:
         """Nothing negative, and moments that scores within [0, 1] can have."""
@@ -95,15 +115,17 @@ class ScoreKind(Kind):
         mu = np.clip(past[:, 1] / known, 0.0, 1.0)
         spread = np.maximum(past[:, 2] / known - mu * mu, 0.0)
         h = harmonic(n_c, n_s)
-        active = (past[:, 0] >= STABLE_NEEDED) & (h > 0.0)
-        delta = np.where(active, h * spread * BOUNDED_CLOCK / closing.phi, 0.0)
-        harm, promote = _increments(closing.counts, mu, closing.params)
-        for part, exact in ((_HARM, harm), (_PROMOTE, promote)):
-            increments = np.where(active[:, None], exact / closing.phi[:, None], 0.0)
-            state[:, part] = bet(closing.state[:, part], BOUNDED, delta, increments)
+        share = np.where((past[:, 0] >= STABLE_NEEDED) & (h > 0.0), 1.0 / closing.phi, 0.0)
+        information = h * spread * BOUNDED_CLOCK
+        harm, promote = (
+            advance(state[:, part], BOUNDED, information, increments, share)
+            for part, increments in zip(
+                (_HARM, _PROMOTE), _increments(closing.counts, mu, closing.params), strict=True
+            )
+        )
         state[:, _PAST] = keep(n_s)[:, None] * past + closing.counts[:, _ARM + SCORE_NODES :]
         contrast = Contrast(h, -_mean_gap(closing.counts), _gap_variance(closing, n_c, n_s) * closing.phi)
-        return Closed(state, log_e(state[:, _HARM]), log_e(state[:, _PROMOTE]), contrast)
+        return Closed(harm, promote, contrast)
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:
         """Mean scores, in the direction in which they were given."""
@@ -130,7 +152,7 @@ class ScoreKind(Kind):
         return 1.0 if metric.higher_is_better else -1.0
 
 
-def _arm(counts: Counts | None, *, higher_is_better: bool) -> list[float] | str:
+def _arm(counts: Counts | None, *, higher_is_better: bool) -> tuple[float, ...] | str:
     """One arm's columns; nodes are turned round where a high score is bad, since nodes are 1 - score."""
     if not isinstance(counts, ScoreCounts):
         return "needs ScoreCounts"
@@ -138,34 +160,33 @@ def _arm(counts: Counts | None, *, higher_is_better: bool) -> list[float] | str:
         if len(counts.nodes) != SCORE_NODES:
             return f"has {len(counts.nodes)} nodes instead of {SCORE_NODES}"
         nodes = counts.nodes if higher_is_better else counts.nodes[::-1]
-        return [*nodes, 0.0, 0.0, 0.0]
+        return (*nodes, 0.0, 0.0, 0.0)
     if counts.count and (counts.sum is None or counts.sumsq is None):
         return "has neither nodes nor sum and sum of squares"
     total, plain, square = counts.count, counts.sum or 0.0, counts.sumsq or 0.0
     if higher_is_better:
         plain, square = total - plain, total - 2.0 * plain + square
-    return [0.0] * SCORE_NODES + [total, plain, square]
+    return (*_NO_NODES, total, plain, square)
 
 
-def _moments_of_nodes(arm: Array) -> Array:
-    """Count, sum and sum of squares from the nodes, where there are any.
+def _complete_moments(arm: Array) -> None:
+    """Count, sum and sum of squares from the nodes, where there are any, in place [B, _ARM].
 
     The nodes are the truth: a scrape can catch the count a moment earlier or later.
     """
-    nodes = np.ascontiguousarray(arm[:, :SCORE_NODES])
+    nodes, moments = arm[:, :SCORE_NODES], arm[:, SCORE_NODES:]
     total = nodes.sum(axis=1)
-    result = arm.copy()
-    known = total > 0.0
-    for i, weights in enumerate((np.ones(SCORE_NODES), NODES, NODES * NODES)):
-        moment = (nodes * weights).sum(axis=1)
-        result[:, SCORE_NODES + i] = np.where(known, moment, arm[:, SCORE_NODES + i])
-    return result
+    weighted = nodes * NODES
+    plain = weighted.sum(axis=1)
+    weighted *= NODES
+    for i, moment in enumerate((total, plain, weighted.sum(axis=1))):
+        moments[:, i] = np.where(total > 0.0, moment, moments[:, i])
 
 
 def _sound(arm: Array) -> Mask:
     count, plain, square = arm[:, SCORE_NODES], arm[:, SCORE_NODES + 1], arm[:, SCORE_NODES + 2]
     slack = _SLACK * (1.0 + count)
-    mask: Mask = np.logical_and.reduce(arm[:, :SCORE_NODES] >= 0.0, axis=1)
+    mask = not_negative(arm[:, :SCORE_NODES])
     mask &= (count >= 0.0) & (plain >= -slack) & (plain <= count + slack)
     mask &= (square >= -slack) & (square <= plain + slack)
     return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,23 @@ import numpy as np
 from promptrollout.analysis.bounded import harmonic
 from promptrollout.analysis.confseq import best_rho, log_mixture
 from promptrollout.analysis.counts import Counts, History, Pair, SumCounts
-from promptrollout.analysis.kinds.base import ArmValues, Closed, Closing, Contrast, Kind, Mask, per_sample
+from promptrollout.analysis.kinds.base import (
+    ArmValues,
+    Closed,
+    Closing,
+    Contrast,
+    Kind,
+    Mask,
+    flat_rows,
+    packer,
+    per_sample,
+)
 from promptrollout.analysis.mixture import Array
 from promptrollout.analysis.plan import LineMargin, MetricKind, MetricPlan
 
 #: One arm's columns: count, sum, sum of squares, and the count of samples whose squares are known.
 _ARM = 4
+_PACK = packer(2 * _ARM)
 #: Own state: sum of h * (a x_c - b x_s - c) for harm and for promotion, information of both arms (sum of h^2 phi / n),
 #: and per arm the number of windows and their squared deviations, for variances without sums of squares.
 _HARM, _PROMOTE, _INFO_C, _INFO_S, _WINDOWS_C, _DEVIATION_C, _WINDOWS_S, _DEVIATION_S = range(8)
@@ -66,14 +78,29 @@ class SumKind(Kind):
         """Nothing is taken from history: sums compare within windows only."""
         return np.zeros(self.width)
 
-    def read(self, pair: Pair, metric: MetricPlan) -> list[float] | str:  # noqa: ARG002 - same for every kind
+    def read(self, pair: Pair, metric: MetricPlan) -> bytes | str:  # noqa: ARG002 - same for every kind
         """Both arms' moments."""
         candidate, stable = _arm(pair.candidate), _arm(pair.stable)
         if isinstance(candidate, str):
             return f"candidate {candidate}"
         if isinstance(stable, str):
             return f"stable {stable}"
-        return candidate + stable
+        return _PACK(*candidate, *stable)
+
+    def gather(self, pairs: Sequence[Pair], metric: MetricPlan) -> Array | None:  # noqa: ARG002 - same for every kind
+        """Both arms' moments of many pairs."""
+        values: list[float] = []
+        for pair in pairs:
+            for arm in (pair.candidate, pair.stable):
+                if not isinstance(arm, SumCounts):
+                    return None
+                square = arm.sumsq
+                values += (
+                    (arm.count, arm.sum, 0.0, 0.0)
+                    if square is None
+                    else (arm.count, arm.sum, square, arm.count)
+                )
+        return flat_rows(values, self.columns)
 
     def sound(self, counts: Array) -> Mask:
         """Counts and squares not negative; a sum without samples is none."""
@@ -104,7 +131,7 @@ class SumKind(Kind):
         promote = _log_e(state[:, _PROMOTE], state, (candidate, stable), closing.params[:, 3:])
         variance = per_sample(candidate.variance, n_c) + per_sample(stable.variance, n_s)
         contrast = Contrast(h, mean_c - mean_s, variance * closing.phi)
-        return Closed(state, np.where(ready, harm, 0.0), np.where(ready, promote, 0.0), contrast)
+        return Closed(np.where(ready, harm, 0.0), np.where(ready, promote, 0.0), contrast)
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Means."""
@@ -120,12 +147,12 @@ class SumKind(Kind):
         return Pair(arms[0], arms[1])
 
 
-def _arm(counts: Counts | None) -> list[float] | str:
+def _arm(counts: Counts | None) -> tuple[float, ...] | str:
     if not isinstance(counts, SumCounts):
         return "needs SumCounts"
     if counts.sumsq is None:
-        return [counts.count, counts.sum, 0.0, 0.0]
-    return [counts.count, counts.sum, counts.sumsq, counts.count]
+        return (counts.count, counts.sum, 0.0, 0.0)
+    return (counts.count, counts.sum, counts.sumsq, counts.count)
 
 
 def _deviate(state: Array, closing: Closing, slots: tuple[int, int, int]) -> _Spread:
