@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from promptrollout.analysis.mixture import Array
 
@@ -27,6 +26,9 @@ def best_rho(variance: float, alpha: float, *, one_sided: bool = False) -> float
 
 def log_mixture(total: Array, variance: Array, rho: float) -> Array:
     """Log e-value [B] of the half-normal mixture at S = `total`, V = `variance`; null: the mean of S is <= 0."""
+    # Imported here, as in `one_sided_bound`: it takes longer to import than all the rest, and only sums need it.
+    from scipy.special import log_ndtr  # noqa: PLC0415
+
     scale = variance + rho
     result: Array = (
         0.5 * np.log(4.0 * rho / scale) + total * total / (2.0 * scale) + log_ndtr(total / np.sqrt(scale))
@@ -42,7 +44,7 @@ def two_sided_bound(variance: float, rho: float, alpha: float) -> float:
 
 def one_sided_bound(variance: float, rho: float, alpha: float) -> float:
     """S stays below this for ever with probability 1 - alpha."""
-    # Imported here: it takes as long to import as all the rest, and the operator never needs it.
+    # The operator never needs it.
     from scipy.optimize import brentq  # noqa: PLC0415
 
     def excess(total: float) -> float:

@@ -15,10 +15,10 @@ broken assignment moves them all.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from promptrollout.analysis.counts import ArmRequests
 from promptrollout.analysis.dispersion import FEWEST_CLUSTERS
@@ -77,11 +77,11 @@ def _add(one: Clusters | None, two: Clusters | None) -> Clusters | None:
 
 def log_bayes_factor(counts: tuple[float, ...], shares: tuple[float, ...]) -> float:
     """Log evidence against `shares` (positive, summing to one) given `counts` (any real numbers of at least 0)."""
-    n, theta = np.asarray(counts, dtype=float), np.asarray(shares, dtype=float)
-    alpha = CONCENTRATION * theta
-    total = alpha.sum()
-    value = gammaln(total) - gammaln(total + n.sum()) + (gammaln(alpha + n) - gammaln(alpha)).sum()
-    return float(value - (n * np.log(theta)).sum())
+    terms = [math.lgamma(CONCENTRATION), -math.lgamma(CONCENTRATION + math.fsum(counts))]
+    for n, theta in zip(counts, shares, strict=True):
+        alpha = CONCENTRATION * theta
+        terms += [math.lgamma(alpha + n), -math.lgamma(alpha), -n * math.log(theta)]
+    return math.fsum(terms)
 
 
 def allocation_effect(counts: RatioCounts, assumed: float) -> float:
@@ -112,6 +112,6 @@ def assess_ratio(counts: RatioCounts | None, assumed: float, alpha: float) -> Ra
     effect = allocation_effect(counts, assumed)
     seen = (counts.candidate / effect, counts.stable / effect)
     log_e = log_bayes_factor(seen, (expected, 1.0 - expected))
-    threshold = -float(np.log(alpha))
+    threshold = -math.log(alpha)
     observed = counts.candidate / total if total else float("nan")
     return RatioAssessment(log_e >= threshold, log_e, threshold, expected, observed, total, effect)
