@@ -110,19 +110,30 @@ def kayenta(counts: Counts) -> Stops:
 
 def _mann_whitney(candidate: Array, stable: Array) -> NDArray[np.bool_]:
     """Whether each run's hour [60, R] is classified High."""
+    lower, estimate, _ = hodges_lehmann(candidate, stable, 0.98)
+    result: NDArray[np.bool_] = (lower > 0.25 * np.abs(estimate)) & (lower > 0.0)
+    return result
+
+
+def hodges_lehmann(candidate: Array, stable: Array, confidence: float) -> tuple[Array, Array, Array]:
+    """Shift of candidate's values [M, R] against stable's [N, R]: lower end, estimate and upper end, [R] each.
+
+    The interval of the Mann-Whitney test by its normal approximation, nan where there are too few values; nan among
+    the values is none.
+    """
     differences = (candidate[:, None, :] - stable[None, :, :]).reshape(-1, candidate.shape[1])
     m, n = np.isfinite(candidate).sum(axis=0), np.isfinite(stable).sum(axis=0)
     differences = np.sort(differences, axis=0)  # nan last
     size = m * n
     spread = np.sqrt(m * n * (m + n + 1) / 12.0)
-    rank = np.floor(size / 2.0 - ndtri(0.99) * spread).astype(int)
+    rank = np.floor(size / 2.0 - ndtri((1.0 + confidence) / 2.0) * spread).astype(int)
     columns = np.arange(candidate.shape[1])
     possible = (rank >= 1) & (m >= 3) & (n >= 3)
     lower = differences[np.clip(rank - 1, 0, None), columns]
+    upper = differences[np.clip(size - rank, 0, len(differences) - 1), columns]
     last = np.maximum(size - 1, 0)
     estimate = 0.5 * (differences[last // 2, columns] + differences[(last + 1) // 2, columns])
-    result: NDArray[np.bool_] = possible & (lower > 0.25 * np.abs(estimate)) & (lower > 0.0)
-    return result
+    return np.where(possible, lower, np.nan), estimate, np.where(possible, upper, np.nan)
 
 
 def z_peeking(counts: Counts) -> Stops:

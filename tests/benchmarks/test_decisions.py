@@ -9,7 +9,17 @@ from benchmarks.correlated import table
 from benchmarks.decisions import report
 from benchmarks.decisions.cells import MINUTES, Cell, grid, runs_of
 from benchmarks.decisions.oracle import bound
-from benchmarks.decisions.rivals import RULES, Counts, argo, first, flagger, kayenta, lan_demets, z_peeking
+from benchmarks.decisions.rivals import (
+    RULES,
+    Counts,
+    argo,
+    first,
+    flagger,
+    hodges_lehmann,
+    kayenta,
+    lan_demets,
+    z_peeking,
+)
 from benchmarks.decisions.run import OURS, OURS_ZERO, run_cell
 from benchmarks.decisions.traffic import metric_plan
 from benchmarks.generated import replace_section
@@ -53,6 +63,15 @@ def test_thresholds_count_failures_over_the_whole_run() -> None:
 def test_kayenta_passes_an_equal_candidate_and_looks_hourly() -> None:
     assert (kayenta(counts(0.02, 0.02)) == MINUTES).all()
     assert kayenta(counts(0.06, 0.02)).tolist() == [59, 59, 59]
+
+
+def test_the_interval_of_mann_and_whitney_is_that_of_kayentas_own_suite() -> None:
+    # spinnaker/kayenta, MannWhitneySuite.scala: confidence .95, interval (6, 39), estimate 22.5. A gap changes nothing.
+    stable, candidate = (np.array([[v, v] for v in values]) for values in ((1, 2, 3, 4), (10, 20, 30, 40)))
+    gap = np.array([[np.nan, np.nan]])
+    for arms in ((candidate, stable), (np.vstack([gap, candidate]), np.vstack([stable, gap]))):
+        found = hodges_lehmann(arms[0].astype(float), arms[1].astype(float), 0.95)
+        assert [part.tolist() for part in found] == [[6.0, 6.0], [22.5, 22.5], [39.0, 39.0]]
 
 
 def test_peeking_looks_at_every_minute() -> None:
