@@ -101,8 +101,9 @@ def _filled(counts: Array, badness: Array) -> Filled:
     first = (np.cumsum(lengths) - lengths)[rows]
     row = np.repeat(np.arange(len(counts)), lengths)
     level = np.flatnonzero(there) - row * counts.shape[1]
-    worst = badness[row, level] if len(badness) == len(counts) else badness[0, level]
-    return Filled(counts[there], level, worst, lengths, rows, first)
+    # Ranks have their levels first in memory: one index is faster than two.
+    place = level * len(counts) + row if len(badness) == len(counts) else level
+    return Filled(counts[there], level, badness.T.ravel()[place], lengths, rows, first)
 
 
 @dataclass(frozen=True, slots=True)
