@@ -1,11 +1,23 @@
 """From evidence to what `decide` is told: of a test's arm also whether it is better, corrected for the choice."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from promptrollout.analysis import EventCounts, Evidence, Pair, Role, Verdict, Window, fold
+from promptrollout.analysis import (
+    EventCounts,
+    Evidence,
+    HistogramCounts,
+    Pair,
+    Role,
+    SumCounts,
+    Verdict,
+    Window,
+    fold,
+    score_counts,
+)
 from promptrollout.api.spec import Analysis
 from promptrollout.controller.describing import Reading, describe
 from promptrollout.rollout import Sampling
@@ -80,3 +92,41 @@ def test_the_question_whether_it_is_better_is_no_metric_of_its_own_to_people():
     said = told(2, 2, 10, {"errors": silent, "errors better": silent})
     assert [metric.name for metric in said.metrics] == ["errors", "refusals"]
     assert said.nothing_matched.count("promptrollout_requests_total") == 1
+
+
+def test_each_kind_of_metric_is_told_whole_and_never_as_a_p_value():
+    names = ("errors", "score", "latency", "cost")
+    spec = Analysis.model_validate(
+        {
+            "metrics": [
+                {"name": n, "preset": f"sdk/{n}", **({"score": "helpful"} if n == "score" else {})}
+                for n in names
+            ]
+        }
+    )
+    planned = plan_of(spec)
+    buckets = len(planned.plan.metrics[2].edges) + 1
+    arm = [1.0] * (buckets - 1) + [300.0 - (buckets - 1)]
+    pairs = {
+        "errors": Pair(EventCounts(300, 9), EventCounts(300, 6)),
+        "score": Pair(score_counts([0.5, 0.75, 0.75] * 100), score_counts([0.75, 0.75, 1.0] * 100)),
+        "latency": Pair(HistogramCounts(tuple(arm)), HistogramCounts(tuple(arm[::-1]))),
+        "cost": Pair(SumCounts(300, 330.0, 400.0), SumCounts(300, 300.0, 330.0)),
+    }
+    seed = {name: pair.stable for name, pair in pairs.items()}
+    evidence = fold(planned.plan, Evidence.initial(planned.plan, seed), [Window(0.0, 30.0, 3, 5_000, pairs)])
+    said = {m.name: m for m in describe(planned, evidence, Reading(PAIR, NOW, NOW, {})).metrics}
+    assert (said["errors"].candidate, said["errors"].stable) == ("3%", "2%")
+    for name in names:
+        one = said[name]
+        assert (one.samples, one.stable_samples) == (300, 300)
+        assert one.candidate
+        assert one.stable
+        assert re.fullmatch(r".+ \(.+ to .+\)", one.difference)
+        for evidence_text in (one.harm, one.non_inferiority):
+            assert re.fullmatch(r"[\d.,e+-]+ of 20", evidence_text)
+        assert one.guarantee
+        assert not re.search(r"p\s*[=<]|p-value|significan", " ".join(map(str, one.__dict__.values())))
+    assert said["latency"].difference.startswith("larger than stable's in ")
+    assert said["cost"].guarantee == "asymptotic"
+    assert said["errors"].guarantee == "asymptotic (correlation assumed)"

@@ -249,7 +249,9 @@ class MetricStatus(Remembered):
     candidate: Word = Field(default="", description="The candidate's value.")
     stable: Word = Field(default="", description="Stable's value over the same windows.")
     difference: Sentence = Field(
-        default="", description="Candidate minus stable, with its confidence sequence."
+        default="",
+        description="Candidate minus stable, with its confidence sequence; of latency and the like, how often the "
+        "candidate's value is the larger one of a pair.",
     )
     samples: int = Field(default=0, description="Answers of the candidate that were compared.")
     stable_samples: int = Field(default=0, description="Answers of stable that they were compared with.")

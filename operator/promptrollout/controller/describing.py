@@ -88,7 +88,7 @@ def _samples(said: Assessment) -> int:
 
 
 def _metric(metric: MetricAssessment, problem: Problem | None) -> MetricStatus:
-    values, difference = metric.values, metric.difference
+    values = metric.values
     rate = metric.statistic == "rate"
     return MetricStatus(
         name=metric.name,
@@ -96,13 +96,7 @@ def _metric(metric: MetricAssessment, problem: Problem | None) -> MetricStatus:
         verdict=metric.verdict.value,
         candidate=_value(values.candidate, rate=rate),
         stable=_value(values.stable, rate=rate),
-        difference=(
-            f"{_value(difference.estimate, rate=rate, signed=True)} "
-            f"({_value(difference.low, rate=rate, signed=True)} to "
-            f"{_value(difference.high, rate=rate, signed=True)})"
-            if difference
-            else ""
-        ),
+        difference=_difference(metric),
         samples=int(values.candidate_samples),
         stable_samples=int(values.stable_samples),
         statistic=metric.statistic,
@@ -112,6 +106,20 @@ def _metric(metric: MetricAssessment, problem: Problem | None) -> MetricStatus:
         guarantee=metric.guarantee.value,
         message=problem.message if problem else "",
     )
+
+
+def _difference(metric: MetricAssessment) -> str:
+    """Candidate minus stable with its confidence sequence; of histograms how often the candidate's value is larger."""
+    difference = metric.difference
+    if difference is None:
+        return ""
+    numbers = (difference.estimate, difference.low, difference.high)
+    if metric.statistic == "p95":
+        # Ranks are compared: the chance to be larger, minus one half.
+        shown = [f"{100.0 * min(max(0.5 + number, 0.0), 1.0):.3g}%" for number in numbers]
+        return f"larger than stable's in {shown[0]} of pairs ({shown[1]} to {shown[2]})"
+    shown = [_value(number, rate=metric.statistic == "rate", signed=True) for number in numbers]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def _value(value: float, *, rate: bool, signed: bool = False) -> str:

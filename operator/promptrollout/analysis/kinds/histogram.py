@@ -214,7 +214,8 @@ def _edges(beyond: Array, known: Array, params: Array) -> list[Places]:
 
 def _how_many(flags: Mask) -> Places:
     """How many of the first axis hold; a metric has at most 100 edges."""
-    return np.add.reduce(flags.view(np.uint8), axis=0, dtype=np.uint8).astype(np.intp)
+    found: Places = np.add.reduce(flags.view(np.uint8), axis=0, dtype=np.uint8).astype(np.intp)
+    return found
 
 
 def _beyond(levels: Levels, beyond: Array, known: Array, edge: Places) -> tuple[EventWindow, Array]:
