@@ -19,6 +19,7 @@ from promptrollout.analysis import (
     FoldItem,
     HistogramCounts,
     Pair,
+    PairedCounts,
     Role,
     ScoreCounts,
     Window,
@@ -26,6 +27,7 @@ from promptrollout.analysis import (
     fold,
     fold_many,
     histogram_metric,
+    paired_metric,
 )
 from promptrollout.analysis.advance import rows_at_a_time
 from promptrollout.analysis.bounded import Levels, level_increments, mid_ranks
@@ -174,3 +176,16 @@ def test_more_rollouts_than_are_worked_on_at_a_time_give_the_same_bits_as_alone(
     together = fold_many([FoldItem(plan, evidence, (w,)) for w in windows])
     for i in (0, 1, rows // 2, rows - 4, rows - 3, rows - 1):
         assert together[i] == fold(plan, evidence, [windows[i]])
+
+
+def test_dust_that_waits_without_a_sample_is_counted_alike_alone_and_in_a_batch() -> None:
+    plan = AnalysisPlan((paired_metric("shadow", options=options(Role.Required)),))
+    dust = window(0, {"shadow": Pair(PairedCounts(0.0, 1e-7, 0.0))})
+    later = window(1, {"shadow": Pair(PairedCounts(40.0, 1.0, 4.0))})
+    small = window(1, {"shadow": Pair(PairedCounts(3.0, 0.1, 0.1))})
+    start = Evidence.initial(plan)
+    runs = [(dust, later), (later,), (small,), (dust, small)]
+    together = fold_many([FoldItem(plan, start, windows) for windows in runs])
+    assert together == [fold(plan, start, windows) for windows in runs]
+    waited = fold(plan, fold(plan, start, [dust]), [later])
+    assert waited.rows == together[0].rows

@@ -15,8 +15,6 @@ from promptrollout.analysis.mixture import Array
 _RATE_KEEP = 0.97
 #: A larger count is a fault, and its squares would leave the range of floats; a smaller one is nothing.
 _LARGEST, _SMALLEST = 1e30, 1e-30
-
-
 #: Floats of the rows that are advanced at a time: 2 MB, so that they stay in the processor's cache.
 _CHUNK = 2**18
 
@@ -80,7 +78,7 @@ def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array
     rows[:, Slot.RATE_COUNT] = kept * rows[:, Slot.RATE_COUNT] + n_c
     rows[:, Slot.RATE_SECONDS] = kept * rows[:, Slot.RATE_SECONDS] + moment[:, 1]
     full = waiting + (n_c + n_s) >= MERGE_BELOW
-    if opening.all() and full.all():
+    if full.all() and not pending.any():
         # Nearly always: nothing waits and nothing has to.
         close(kind, rows, counts, params, (rows[:, Slot.PENDING_PHI], rows[:, Slot.PENDING_PHI_UNITS]))
         return
