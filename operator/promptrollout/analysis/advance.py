@@ -21,10 +21,11 @@ _CHUNK = 2**18
 
 def check(kind: Kind, counts: Array) -> tuple[Array, Mask]:
     """Counts [B, columns] completed, and [B] booleans: they are finite and such as can have been counted."""
-    size = np.abs(counts)
     finite: Mask = np.ones(len(counts), dtype=np.bool_)
+    size = counts
     # Not a number compares false.
-    if not size.max(initial=0.0) <= _LARGEST:
+    if not (counts.min(initial=0.0) >= 0.0 and counts.max(initial=0.0) <= _LARGEST):
+        size = np.abs(counts)
         finite = np.logical_and.reduce(size <= _LARGEST, axis=1)
         # The kind sees zeros where something cannot be counted with, so that no warning comes of it.
         size[~finite] = 0.0
@@ -63,7 +64,8 @@ def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array
     """`arrive` for some rows."""
     pending = rows[:, HEADER : HEADER + kind.columns]
     changed = rows[:, Slot.EXPOSURE] != moment[:, 0]
-    waiting = _samples(kind, pending)
+    untouched = not pending.any()
+    waiting = np.zeros(len(rows)) if untouched else _samples(kind, pending)
     leaving = np.flatnonzero(changed & (waiting > 0.0))
     if leaving.size:
         _close_pending(kind, rows, leaving, params)
@@ -78,7 +80,7 @@ def _arrive(kind: Kind, rows: Array, counts: Array, params: Array, moment: Array
     rows[:, Slot.RATE_COUNT] = kept * rows[:, Slot.RATE_COUNT] + n_c
     rows[:, Slot.RATE_SECONDS] = kept * rows[:, Slot.RATE_SECONDS] + moment[:, 1]
     full = waiting + (n_c + n_s) >= MERGE_BELOW
-    if full.all() and not pending.any():
+    if untouched and full.all():
         # Nearly always: nothing waits and nothing has to.
         close(kind, rows, counts, params, (rows[:, Slot.PENDING_PHI], rows[:, Slot.PENDING_PHI_UNITS]))
         return

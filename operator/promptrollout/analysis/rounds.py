@@ -38,19 +38,16 @@ class Round:
         """Queue a rollout's window."""
         place = len(self._windows)
         self._windows.append((w, window))
-        positions, compiled, groups, rows = w.plan.positions, w.compiled, self._queued, w.rows
-        queued = 0
-        for name, pair in window.metrics.items():
-            position = positions.get(name)
-            if position is None:
+        counted, groups, rows = window.metrics, self._queued, w.rows
+        for position, metric in enumerate(w.compiled):
+            pair = counted.get(metric.name)
+            if pair is None:
+                w.incomplete = True
                 continue
-            metric = compiled[position]
             group = groups.get(metric.group)
             if group is None:
                 group = groups[metric.group] = []
             group += (rows, position, place, pair, metric.params)
-            queued += 1
-        w.incomplete = w.incomplete or queued < len(compiled)
 
     def run(self) -> None:
         """Advance everything queued, look at the guards, then renew design effects."""

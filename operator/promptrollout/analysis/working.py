@@ -141,10 +141,8 @@ def _ordered(windows: Sequence[Window]) -> list[Window]:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number."""
-    if type(value) is float:  # nearly always
-        return math.isfinite(value)
     try:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (float, int)) and math.isfinite(value)
     except OverflowError:  # an int beyond every float
         return False
 
@@ -164,9 +162,9 @@ def _wrong_window(window: Window) -> str | None:
 
 
 def _sound_requests(requests: ArmRequests) -> bool:
-    if not (_is_count(requests.candidate) and _is_count(requests.stable)):
+    candidate, stable, clusters = requests.candidate, requests.stable, requests.clusters
+    if not (is_number(candidate) and is_number(stable) and candidate >= 0.0 and stable >= 0.0):
         return False
-    clusters = requests.clusters
     if clusters is None:
         return True
     return len(clusters[0]) == len(clusters[1]) and all(_is_count(n) for arm in clusters for n in arm)
@@ -181,6 +179,7 @@ class Compiled:
     """What folding needs of a metric: its kind, its packed margins, and with which others it is folded."""
 
     metric: MetricPlan
+    name: str
     kind: Kind
     params: bytes
     group: tuple[Kind, bool]
@@ -205,7 +204,7 @@ def _compiled(plan: AnalysisPlan) -> tuple[Compiled, ...]:
 def _compile(metric: MetricPlan) -> Compiled:
     kind = kind_of(metric)
     params = np.array(kind.params(metric), dtype=FLOAT).tobytes()
-    return Compiled(metric, kind, params, (kind, metric.higher_is_better))
+    return Compiled(metric, metric.name, kind, params, (kind, metric.higher_is_better))
 
 
 def stack(rows: Sequence[bytes]) -> Array:
