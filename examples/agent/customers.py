@@ -1,4 +1,4 @@
-"""Customers: each has an order, wants it cancelled or wants to know where it is, and says so in two turns."""
+"""Customers: each has an order, and wants to know where it is, or wants it cancelled, which takes two turns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from examples.kit.users import Addresses, crowd
 
 log = logging.getLogger(__name__)
 
+#: How many may be there at once. Each conversation is many calls: a slow machine then has fewer, but ends them.
+AT_ONCE = 12
 #: How long a customer reads an answer, on average, in seconds.
-_READS_S = 0.3
+_READS_S = 0.1
 #: How many want to cancel.
 _CANCEL = 0.8
 
@@ -33,7 +35,7 @@ async def come(urls: str, rate: float, seconds: float, orders: int, seed: int) -
             except httpx2.HTTPError as error:
                 log.warning("%s: %s %s", order, type(error).__name__, error)
 
-        return await crowd(visit, rate, seconds, chance)
+        return await crowd(visit, rate, seconds, chance, AT_ONCE)
 
 
 async def talk(http: httpx2.AsyncClient, url: str, order: str, chance: random.Random) -> None:
@@ -44,9 +46,7 @@ async def talk(http: httpx2.AsyncClient, url: str, order: str, chance: random.Ra
         cancel = False
         opened = await http.post(f"{url}/conversations", json={"order": order})
     conversation = f"{url}/conversations/{opened.raise_for_status().json()['conversation']}"
-    for text in (
-        (f"Please cancel {order}.", "Yes, go ahead.") if cancel else (f"Where is {order}?", "Thank you.")
-    ):
+    for text in (f"Please cancel {order}.", "Yes, go ahead.") if cancel else (f"Where is {order}?",):
         await http.post(f"{conversation}/turns", json={"text": text})
         await asyncio.sleep(chance.expovariate(1 / _READS_S))
     await http.delete(conversation)
