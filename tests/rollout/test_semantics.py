@@ -298,9 +298,22 @@ def test_pods_without_the_sdk_count_as_loaded_after_a_while_and_status_says_so(s
     told = story(delivery={"acknowledge": {"mode": "None", "assumeLoadedAfter": "90s"}}).turn()
     assert told.phase == "Delivering"
     assert told.wakes_in == timedelta(seconds=90)
+    assert (
+        told.status.message
+        == "it counts as loaded 90s after it was written: delivery.acknowledge.mode is None"
+    )
     told.after("90s")
     assert told.phase == "Healthy"
     assert "assumed" in told.condition("Delivered").message
+
+
+def test_pods_that_are_not_asked_are_never_overdue(story):
+    told = story(
+        delivery={"acknowledge": {"mode": "None", "assumeLoadedAfter": "1h", "timeout": "5m"}}
+    ).turn()
+    told.after("10m")
+    assert told.condition("Delivered").reason == "AwaitingAcknowledgement"
+    assert "look at those pods" not in told.status.message
 
 
 def test_overdue_pods_are_named(healthy):

@@ -184,10 +184,15 @@ def _listed(pods: Sequence[str]) -> str:
     return f"pod{'s' if len(pods) > 1 else ''} {', '.join(pods[:3])}{more}"
 
 
+def assumes(turn: Turn) -> bool:
+    """Whether nobody is asked what is loaded: a payload counts as loaded some time after its write."""
+    return turn.spec is not None and turn.spec.delivery.acknowledge.mode is AcknowledgeMode.NONE
+
+
 def overdue(turn: Turn) -> bool:
     """Whether pods have had their time to load the payload; asks to be woken when that is."""
     delivered = turn.status.delivered
-    if delivered is None or turn.spec is None:
+    if delivered is None or turn.spec is None or assumes(turn):
         return False
     due = delivered.changed_at + turn.span(turn.spec.delivery.acknowledge.timeout)
     if turn.now < due:
@@ -200,6 +205,9 @@ def describe_waiting(turn: Turn) -> str:
     delivered = turn.status.delivered
     if delivered is None or delivered.written_at is None:
         return "the ConfigMap is being written"
+    if turn.spec is not None and assumes(turn):
+        after = turn.spec.delivery.acknowledge.assume_loaded_after
+        return f"it counts as loaded {after} after it was written: delivery.acknowledge.mode is None"
     if turn.seen.pods and turn.seen.pods.unavailable:
         return f"what the pods have loaded cannot be read: {turn.seen.pods.unavailable}"
     seen = delivered.acknowledged

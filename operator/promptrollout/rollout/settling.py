@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from promptrollout.api.status import Pin
-from promptrollout.rollout.delivering import acknowledged_at, describe_waiting, overdue, serve
+from promptrollout.rollout.delivering import acknowledged_at, assumes, describe_waiting, overdue, serve
 from promptrollout.rollout.turn import Turn
 
 #: How often pods that are overdue are looked at again.
@@ -28,7 +28,8 @@ def settle(turn: Turn) -> None:
         written_at = delivered.written_at if delivered else None
         turn.set(rollback=rollback.but(written_at=written_at, acknowledged_at=loaded_at))
         span = max((loaded_at - rollback.decided_at).total_seconds(), 0.0)
-        turn.note("RollbackComplete", f"all pods are back at stable {span:.2f} s after the decision")
+        back = "all pods are taken to be" if assumes(turn) else "all pods are"
+        turn.note("RollbackComplete", f"{back} back at stable {span:.2f} s after the decision")
 
 
 def end_drain(turn: Turn) -> None:

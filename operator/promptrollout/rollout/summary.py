@@ -1,7 +1,6 @@
 """Phase, message, texts and conditions: derived once, at the end of a turn, from what was decided."""
 
 from promptrollout.api.quantities import format_weight
-from promptrollout.api.spec import AcknowledgeMode
 from promptrollout.api.status import (
     Candidate,
     Conclusion,
@@ -13,7 +12,13 @@ from promptrollout.api.status import (
     RolloutStatus,
 )
 from promptrollout.rollout.contest import in_trial
-from promptrollout.rollout.delivering import acknowledged_at, candidate_weight, describe_waiting, overdue
+from promptrollout.rollout.delivering import (
+    acknowledged_at,
+    assumes,
+    candidate_weight,
+    describe_waiting,
+    overdue,
+)
 from promptrollout.rollout.ending import CURE
 from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import APPROVAL
@@ -189,17 +194,13 @@ def _delivered(turn: Turn) -> Facts:
     if delivered is None:
         return False, "NothingDelivered", "nothing is delivered yet"
     seen, sequence = delivered.acknowledged, delivered.sequence
-    if seen.at is not None and _assumes(turn):
+    if seen.at is not None and assumes(turn):
         return True, "Assumed", f"sequence {sequence} is assumed to be loaded: acknowledge.mode is None"
     if seen.at is not None:
         return True, "Acknowledged", f"{seen.pods} of {seen.of} pods have loaded sequence {sequence}"
     if overdue(turn):
         return False, "AcknowledgementOverdue", describe_waiting(turn)
     return False, "AwaitingAcknowledgement", f"sequence {sequence} is not loaded by all pods yet"
-
-
-def _assumes(turn: Turn) -> bool:
-    return turn.spec is not None and turn.spec.delivery.acknowledge.mode is AcknowledgeMode.NONE
 
 
 def _metrics(turn: Turn) -> Facts:
