@@ -2,12 +2,21 @@
 
 import pytest
 
-from promptrollout.analysis import EventCounts, Evidence, HistogramCounts, ScoreCounts, SumCounts, fold
+from promptrollout.analysis import (
+    Counts,
+    EventCounts,
+    Evidence,
+    HistogramCounts,
+    ScoreCounts,
+    SumCounts,
+    Window,
+    fold,
+)
 from promptrollout.analysis.plan import AnalysisPlan, events_metric
 from promptrollout.sources.protocol import EventSelectors, MetricQuery, NoData, Reason, SourceError
-from promptrollout.sources.strands import Memory
+from promptrollout.sources.strands import Memory, Series
 from promptrollout.sources.tally import Reading, assemble
-from tests.sources.doubles import ERRORS, requests, sample, series, subject
+from tests.sources.doubles import ERRORS, requests, sample, series, strands, subject
 
 FLAT = [(90, 0), (105, 0), (120, 0)]
 
@@ -262,3 +271,48 @@ def test_the_analysis_takes_the_windows_as_they_are() -> None:
     windows = sample(subject(), (0, 30, 60), found).windows
     evidence = fold(plan, Evidence.initial(plan), windows)
     assert (evidence.rejected, evidence.last_end) == (0, 60)
+
+
+COVERAGE = MetricQuery("coverage", preset="sdk/score-coverage", score="helpfulness")
+
+
+def scored(revision: str, points: list[tuple[float, float]]) -> Series:
+    labels = {"rollout": "shop/support", "revision": revision * 10, "step": "3", "score": "helpfulness"}
+    return series("promptrollout_score_count", points, **labels)
+
+
+def coverage_of(window: Window) -> tuple[Counts, Counts]:
+    pair = window.metrics["coverage"]
+    return pair.candidate, pair.stable
+
+
+def test_answers_wait_for_the_first_score_of_their_step_and_no_longer() -> None:
+    found = [
+        requests("c", [(0, 0), (10, 4), (50, 8)]),
+        requests("s", [(0, 0), (10, 40), (50, 80)]),
+        scored("c", [(0, 0)]),
+        scored("s", [(0, 0), (30, 30)]),
+    ]
+    windows = sample(subject(COVERAGE), (0, 20, 40, 60), found).windows
+    assert [coverage_of(window) for window in windows] == [
+        (EventCounts(0, 0), EventCounts(0, 0)),
+        (EventCounts(4, 0), EventCounts(40, 30)),
+        (EventCounts(4, 0), EventCounts(40, 0)),
+    ]
+
+
+def test_scores_of_a_step_that_is_over_find_its_answers_over_any_number_of_questions() -> None:
+    found = [
+        requests("c", [(0, 0), (10, 40)]),
+        requests("s", [(0, 0), (10, 40)]),
+        scored("c", [(0, 0), (90, 10)]),
+        scored("s", [(0, 0), (90, 40)]),
+    ]
+    memory, owed, seen = Memory(), {}, []  # type: ignore[var-annotated]
+    for number, edges in enumerate(((0, 30), (30, 60), (60, 100), (100, 130))):
+        reading = Reading.of(subject(COVERAGE, exposure=3 if number == 0 else 4))
+        seen += assemble(reading, edges, strands(reading, edges, found, memory), owed).windows
+    assert coverage_of(seen[0]) == (EventCounts(0, 0), EventCounts(0, 0))
+    (late,) = [late for window in seen for late in window.late]
+    assert late.exposure == 3
+    assert (late.pair.candidate, late.pair.stable) == (EventCounts(40, 10), EventCounts(40, 40))

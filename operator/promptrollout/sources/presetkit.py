@@ -67,7 +67,8 @@ class Preset:
     `clusters` and `unit_clusters` the sums by cluster of requests and of those. `wants` says what a metric must name
     besides: a "score" or an "event". `margin` is the usual one where the kind's does not fit, with
     `higher_is_better` an event is a good one. `one_armed` counts have no stable side. `weight` is its
-    share among the guards.
+    share among the guards. `waits`: its events may come much later than the requests they belong to, so these wait for
+    the first one.
     """
 
     kind: MetricKind
@@ -84,6 +85,7 @@ class Preset:
     weight: float = 1.0
     one_armed: bool = False
     wants: str = ""
+    waits: bool = False
 
 
 def total(cells: Cells, cell: Cell) -> float:

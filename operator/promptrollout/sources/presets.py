@@ -134,7 +134,7 @@ _SDK: Mapping[str, Preset] = {
         ),
     ),
     # A judge that fails on one arm's answers makes the scores that come a biased sample: the share that is scored may
-    # fall by two points, whatever share the judge looks at.
+    # fall by two points, whatever share the judge looks at. Before a step's first score nothing is missing yet.
     COVERAGE: Preset(
         MetricKind.Events,
         (Part(REQUESTS.family, _answered), Part(_sdk("score_count", "score"), fixed("bad"))),
@@ -143,6 +143,7 @@ _SDK: Mapping[str, Preset] = {
         margin=LineMargin(1.0, 0.02),
         higher_is_better=True,
         weight=0.25,  # a guard beside the score: it may not make the others much slower
+        waits=True,
     ),
     # Shadow runs: differences of both answers to one request. A sum of signed numbers is no counter, so gains and
     # losses come apart.

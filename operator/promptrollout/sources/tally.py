@@ -148,6 +148,8 @@ def _read_metric(
         units = _counts(reading, (query, preset.units), strands, preset.build) if query.correlated else {}
     except Inconsistent as error:
         return _Metric(problem=SourceError(Reason.INCONSISTENT, f"{query.name}: {error}"))
+    if preset.waits:
+        counts = _waiting(query.name, counts, windows, owed)
     exposures = {reading.subject.exposure} | {exposure for _, exposure, _ in (*counts, *units)}
     found = _Metric(problem=problem)
     for exposure in sorted(exposures):
@@ -166,6 +168,31 @@ def _read_metric(
             )
             if exposure == reading.subject.exposure or not _nothing(pair):
                 found.pairs[i, exposure] = pair
+    return found
+
+
+def _waiting(metric: str, counts: Mapping[Place, Counts], windows: int, owed: Owed) -> dict[Place, Counts]:
+    """Requests are counted in the window of their exposure's first event, of either arm; from then on in their own.
+
+    So labels that come a day later, for a step that may be over, find the requests that they belong to.
+    """
+    found = dict(counts)
+    for exposure in sorted({exposure for _, exposure, _ in counts}):
+        begun = (metric, "begun", exposure, STABLE)
+        if begun in owed:
+            continue
+        totals = {arm: owed.pop((metric, "waiting", exposure, arm), 0.0) for arm in _ARMS}
+        for i in range(windows):
+            here = {arm: counts.get((i, exposure, arm)) for arm in _ARMS}
+            bad = {arm: one.bad if isinstance(one, EventCounts) else 0.0 for arm, one in here.items()}
+            for arm, one in here.items():
+                totals[arm] += size(one)
+                found[i, exposure, arm] = EventCounts(totals[arm] if any(bad.values()) else 0.0, bad[arm])
+            if any(bad.values()):
+                owed[begun] = 1.0
+                break
+        else:
+            owed.update({(metric, "waiting", exposure, arm): held for arm, held in totals.items()})
     return found
 
 
