@@ -10,13 +10,14 @@ import contextlib
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from e2e import pushgateway
 from e2e.application import Application, Rollout
 from e2e.objects import Json, KubeObject
 from e2e.processes.supervisor import REPOSITORY, wait_until
@@ -29,11 +30,15 @@ from e2e.workload.directory import read_endpoints
 EXAMPLES = REPOSITORY / "examples"
 IMAGE = Image(
     "promptrollout.dev/examples:local",
-    ["bm25s", "openai", "prometheus-client", "pyyaml", "starlette", "uvicorn"],
+    ["bm25s", "openai", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn"],
     {"promptrollout_sdk": REPOSITORY / "sdk" / "python" / "promptrollout_sdk", "examples": EXAMPLES},
 )
 STEPS: Sequence[Json] = ({"weight": 25, "duration": "3s"}, {"weight": 50, "duration": "3s"})
 QUICK: Json = {"interval": "2s", "warmUp": "0s"}
+#: What images that are not ours run here, by their name without the tag; loopback, and the port that the pod was given.
+PROGRAMS: Mapping[str, Callable[[], str]] = {
+    "prom/pushgateway": lambda: f"exec {pushgateway.find()} --web.listen-address=127.0.0.1:$PORT",
+}
 _SERVICE = re.compile(r"http://([a-z0-9-]+)(?::\d+)?(?=/|$)")
 
 
@@ -41,7 +46,7 @@ _SERVICE = re.compile(r"http://([a-z0-9-]+)(?::\d+)?(?=/|$)")
 class Example:
     """`folder`: in examples/. `app`: the label of the pods that answer. `addresses`: URLs of further services by name.
 
-    `steps`, and what `analysis` names, replace what the manifest's rollout says of them; the metrics stay its own.
+    `steps`, and what `analysis` and `delivery` name, replace what the manifest's rollout says of them.
     """
 
     folder: str
@@ -49,6 +54,7 @@ class Example:
     app: str
     steps: Sequence[Json] = STEPS
     analysis: Json = field(default_factory=lambda: {**QUICK, "correlation": {"meanRequestsPerUnit": "1"}})
+    delivery: Json = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     #: Requests that the first prompt has answered before another comes: a rollout begins with what it knows of stable's
     #: past, a day of it in earnest, and is slow to judge without any.
@@ -92,6 +98,7 @@ class Example:
             if one["kind"] == "PromptRollout":
                 one["spec"]["strategy"] = {"canary": {"steps": list(self.steps)}}
                 one["spec"].setdefault("analysis", {}).update(self.analysis)
+                one["spec"].setdefault("delivery", {}).update(self.delivery)
         return objects
 
     def _start(self, stack: Stack, workloads: Sequence[dict[str, Any]], services: Mapping[str, Json]) -> None:
@@ -173,7 +180,12 @@ def queries(dashboard: Json, rollout: str) -> Iterator[tuple[str, str]]:
     """Title and PromQL of each target of a Grafana dashboard, its variables filled in as Grafana does."""
     for panel in KubeObject(dashboard).items("panels"):
         for target in panel.items("targets"):
-            text = target.text("expr").replace("$rollout", rollout).replace("$__rate_interval", "1m")
+            text = (
+                target.text("expr")
+                .replace("$rollout", rollout)
+                .replace("$__rate_interval", "1m")
+                .replace("$__range", "30m")
+            )
             yield panel.text("title"), text
 
 
@@ -197,6 +209,10 @@ def _needed(workload: Json, services: Mapping[str, Json]) -> set[str]:
 
 def _placed(workload: Json, addresses: Mapping[str, str]) -> dict[str, Any]:
     placed = copy.deepcopy(dict(workload))
+    for container in (_pod(placed) or {}).get("containers", []):
+        if program := PROGRAMS.get(container["image"].partition(":")[0]):
+            container["command"] = ["sh", "-c", program()]
+            container.pop("args", None)
     for one in _environment(placed):
         if one["name"] == "HOST":
             one["value"] = "127.0.0.1"

@@ -41,16 +41,25 @@ class Panel:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """An example's dashboard; `panels` come before those that every rollout has."""
+    """An example's dashboard; `panels` come before those that every service has, unless it is none."""
 
     uid: str
     title: str
     panels: Sequence[Panel]
+    service: bool = True
 
 
 def share(part: str, whole: str) -> str:
     """PromQL: how much of `whole` is `part`, by revision; two selectors of counters."""
     return f"{rate(part)} / {rate(whole)}"
+
+
+def total(selector: str) -> str:
+    """PromQL: all that was counted in the dashboard's time, by revision.
+
+    For counters that come by pushes: each run has its own, and a rate would miss what the first push of each brings.
+    """
+    return f"sum by (revision) (max_over_time({selector}[$__range]))"
 
 
 def rate(selector: str) -> str:
@@ -107,7 +116,7 @@ def document(dashboard: Dashboard) -> str:
             .query("label_values(promptrollout_requests_total, rollout)")
         )
     )
-    for panel in (*dashboard.panels, *COMMON):
+    for panel in (*dashboard.panels, *(COMMON if dashboard.service else ())):
         builder = builder.with_panel(_panel(panel))
     return JSONEncoder(sort_keys=True, indent=1).encode(builder.build()) + "\n"
 

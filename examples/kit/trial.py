@@ -84,6 +84,13 @@ def options(parser: argparse.ArgumentParser, folder: Path, rate: float) -> None:
 @contextlib.contextmanager
 def prompts(folder: Path, patch: Path) -> Iterator[Path]:
     """A directory as pods mount it: rollout.yaml's prompt is stable, with the patch it is the candidate; half each."""
+    with tempfile.TemporaryDirectory() as name:
+        deliver(Path(name), folder, patch)
+        yield Path(name)
+
+
+def deliver(directory: Path, folder: Path, patch: Path, weight: int = 5_000, sequence: int = 1) -> None:
+    """Write both prompts there, the candidate's weight in 1/10,000; a later delivery has a higher sequence."""
     # The operator's own rooms, which the services' image does not have.
     from promptrollout.delivery import ArmWeight, Payload, render  # noqa: PLC0415
     from promptrollout.revision import seal  # noqa: PLC0415
@@ -93,16 +100,17 @@ def prompts(folder: Path, patch: Path) -> Iterator[Path]:
     stable, candidate = (seal(one["spec"]["prompt"]["inline"]) for one in (rollout, changed))
     payload = Payload(
         rollout=f"default/{rollout['metadata']['name']}",
-        sequence=1,
-        exposure=1,
+        sequence=sequence,
+        exposure=sequence,
         unit="user",
         salt="try",
-        arms=(ArmWeight("candidate", candidate.short, 5_000), ArmWeight("stable", stable.short, 5_000)),
+        arms=(
+            ArmWeight("candidate", candidate.short, weight),
+            ArmWeight("stable", stable.short, 10_000 - weight),
+        ),
     )
-    with tempfile.TemporaryDirectory() as name:
-        for file, text in render(payload, {one.short: one.document for one in (stable, candidate)}).items():
-            Path(name, file).write_text(text)
-        yield Path(name)
+    for file, text in render(payload, {one.short: one.document for one in (stable, candidate)}).items():
+        (directory / file).write_text(text)
 
 
 @dataclass

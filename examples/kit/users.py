@@ -27,7 +27,11 @@ class Addresses:
 
 
 async def crowd(
-    visit: Callable[[str], Awaitable[None]], rate: float, seconds: float, chance: random.Random
+    visit: Callable[[str], Awaitable[None]],
+    rate: float,
+    seconds: float,
+    chance: random.Random,
+    at_once: int = AT_ONCE,
 ) -> int:
     """Call `visit(user)` at `rate` a second (Poisson) for so many seconds; how many visits were begun.
 
@@ -40,7 +44,7 @@ async def crowd(
     while due < end:
         await asyncio.sleep(due - time.monotonic())
         due += chance.expovariate(rate)
-        if len(visits) >= AT_ONCE:
+        if len(visits) >= at_once:
             continue
         begun += 1
         task = asyncio.ensure_future(visit(f"user-{run}-{begun}"))

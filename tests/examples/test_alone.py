@@ -84,6 +84,21 @@ def test_a_try_shows_that_people_leave_answers_that_do_not_end():
     assert found["error"] == (0, 0)
 
 
+def test_a_try_shows_that_a_planner_without_an_end_uses_up_its_calls():
+    found = figures("agent", "thorough")
+    stable, candidate = found["over_budget"]
+    assert candidate > 20 > stable
+    assert found["error"] == (0, 0)
+
+
+def test_a_try_of_a_batch_shows_that_an_explanation_makes_answers_invalid():
+    words = ["try", "examples/batch/tries/explain.yaml", "--runs=1"]
+    command = [sys.executable, "-m", "examples.batch", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    invalid = {arm: int(n) for arm, n in re.findall(r"(\w+) \w+: \d+ items, (\d+) invalid", done.stdout)}
+    assert invalid["candidate"] > 10 > invalid["stable"]
+
+
 def test_every_question_finds_a_page_and_general_words_find_none():
     index = Index()
     assert [question for question in QUESTIONS if not index.search(question, 3)] == []

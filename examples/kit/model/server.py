@@ -19,10 +19,12 @@ from examples.kit import serving
 from examples.kit.model.answering import answer_from_passages
 from examples.kit.model.chatting import chat
 from examples.kit.model.conversation import Call, Conversation, Reply, Skill
+from examples.kit.model.desk_work import tell, work_at_desk
+from examples.kit.model.extracting import extract
 from examples.kit.model.searching import search_words
 
 #: The first that has a reply gives it.
-SKILLS: Sequence[Skill] = (search_words, answer_from_passages, chat)
+SKILLS: Sequence[Skill] = (search_words, extract, work_at_desk, tell, answer_from_passages, chat)
 _CHUNK = 8
 
 
