@@ -89,6 +89,9 @@ def main() -> int:
         found[cell.name] = run_cell(cell, runs, SEED)
         print(f"{cell.name}: {runs} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         if output:
+            # Another run may have written other cells meanwhile.
+            beside = {} if args.again else earlier(output)
+            found = {**found, **beside, cell.name: found[cell.name]}
             output.write_text(json.dumps(results(found), indent=1) + "\n")
     if output == RESULT and any(cell.harmless for cell in cells if cell.name in found):
         write_docs(results(found), check=False)
