@@ -42,8 +42,6 @@ class Example:
     """`folder`: in examples/. `app`: the label of the pods that answer. `addresses`: URLs of further services by name.
 
     `steps`, and what `analysis` names, replace what the manifest's rollout says of them; the metrics stay its own.
-    `history`: requests that the first prompt has answered before another comes: a rollout begins with what it knows of
-    stable's past, a day in earnest, and is slow to judge without any.
     """
 
     folder: str
@@ -52,6 +50,8 @@ class Example:
     steps: Sequence[Json] = STEPS
     analysis: Json = field(default_factory=lambda: {**QUICK, "correlation": {"meanRequestsPerUnit": "1"}})
     addresses: Mapping[str, str] = field(default_factory=dict)
+    #: Requests that the first prompt has answered before another comes: a rollout begins with what it knows of stable's
+    #: past, a day of it in earnest, and is slow to judge without any.
     history: int = 0
 
     @property
