@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from promptrollout.analysis import counts as c
@@ -50,8 +50,6 @@ problems = st.one_of(
 )
 
 
-# Large inputs, which a busy machine is slow to make.
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(windows, max_size=3), problems, numbers)
 def test_a_recording_is_the_same_after_text(
     some: list[c.Window], problem: NoData | SourceError, at: float
