@@ -127,6 +127,20 @@ def test_rounding_is_no_difference_but_is_said(evidence, capsys):
     assert "but for rounding" in capsys.readouterr().out
 
 
+def _of_the_first_engine(data):
+    head = json.loads(data["decision.json"])
+    del head["about"]["engine"]  # it did not say
+    head["decision"]["numbers"]["harm_log_e"] *= 1.01
+    data["decision.json"] = json.dumps(head)
+
+
+def test_numbers_of_an_earlier_versions_engine_may_be_others_and_the_verdict_counts(evidence, capsys):
+    assert run(["replay", evidence(_of_the_first_engine)]) == 0
+    assert "of engine 1, this one is 2: others" in " ".join(capsys.readouterr().out.split())
+    both = lambda data: (_another_verdict(data), _of_the_first_engine(data))  # noqa: E731
+    assert run(["replay", evidence(both)]) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -31,6 +31,9 @@ from promptrollout.analysis.ledger import Ledger, decompress, read_lines
 from promptrollout.analysis.plan import AnalysisPlan
 
 SCHEMA = "promptrollout.dev/evidence/v1"
+#: Raised whenever the same windows come to other numbers than before. 2: .85 of the prior bets at once, larger stakes
+#: on bounded outcomes, the candidate's own design effect.
+ENGINE = 2
 DECISION, PLAN, BASE = "decision.json", "plan.json", "base.json"
 WINDOWS, PACKED = "windows.jsonl", "windows.jsonl.gz"
 #: All files of one evidence ConfigMap together, in bytes.
@@ -68,6 +71,7 @@ class About:
     operator: str  #: version
     arm: str = "candidate"
     against: str = "stable"
+    engine: int = ENGINE
 
     def to_json(self) -> dict[str, object]:
         """JSON-able."""
@@ -98,6 +102,11 @@ class Kept:
     dropped: str
     windows: tuple[Window, ...]
     decisions: tuple[Mapping[str, object], ...] = field(default=())
+
+    @property
+    def engine(self) -> object:
+        """The engine whose numbers are recorded; the first one did not say."""
+        return self.about.get("engine", 1)
 
 
 def keep(

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from promptrollout.analysis import AnalysisPlan, Assessment, MetricKind, MetricPlan
 from promptrollout.analysis.encoding import EncodingError
-from promptrollout.analysis.keeping import DECISION, Kept, Replayed, figures, judge, read, replay
+from promptrollout.analysis.keeping import DECISION, ENGINE, Kept, Replayed, figures, judge, read, replay
 from promptrollout.analysis.plan import DeltaMargin, HistogramMargin, LineMargin, Margin
 from promptrollout.api.quantities import parse_decimal
 from promptrollout.cli.printing import FAILED, Output, console, fail, load_documents, structured
@@ -47,7 +47,8 @@ def replay_command(
     """Recompute what was decided from its evidence, and say whether it is the same, to the bit.
 
     With other margins, say besides what the verdict would have been. Exit code 0: the recorded verdict follows from
-    the evidence; 1: it does not, or the file is no evidence.
+    the evidence; 1: it does not, or the file is no evidence. Where an earlier version's engine has decided, numbers may
+    differ, and the verdict counts.
 
         kubectl promptrollout evidence support > evidence.yaml
         kubectl promptrollout replay evidence.yaml --margin errors=0.02
@@ -66,13 +67,13 @@ def replay_command(
         other = judge(kept, plan)
     if not structured(_told(kept, found, other), output):
         _print(kept, found, other)
-    if not all(sound(one) for one in found):
+    if not all(sound(one, kept) for one in found):
         raise typer.Exit(FAILED)
 
 
-def sound(one: Replayed) -> bool:
-    """Whether the recorded verdict follows from the evidence, rounding apart."""
-    return one.same_verdict and one.worst <= _ROUNDING
+def sound(one: Replayed, kept: Kept) -> bool:
+    """Whether the recorded verdict follows from the evidence; rounding, and another engine's numbers, apart."""
+    return one.same_verdict and (one.worst <= _ROUNDING or kept.engine != ENGINE)
 
 
 def load(file: str) -> Kept:
@@ -170,7 +171,7 @@ def _told(kept: Kept, found: Sequence[Replayed], other: Assessment | None) -> di
                 "recorded": _verdict(one),
                 "recomputed": one.assessment.verdict.value,
                 "identical": one.identical,
-                "sound": sound(one),
+                "sound": sound(one, kept),
                 "numbers": figures(one.assessment),
             }
             for one in found
@@ -201,7 +202,7 @@ def _print(kept: Kept, found: Sequence[Replayed], other: Assessment | None) -> N
     for head in ("DECISION", "AT", "RECORDED", "RECOMPUTED", "NUMBERS"):
         table.add_column(head, no_wrap=True)
     for one in found:
-        same = "identical, to the bit" if one.identical else _differ(one)
+        same = "identical, to the bit" if one.identical else _differ(one, kept)
         table.add_row(
             str(one.decision.get("kind")),
             str(one.decision.get("at")),
@@ -223,7 +224,10 @@ def _print(kept: Kept, found: Sequence[Replayed], other: Assessment | None) -> N
             )
 
 
-def _differ(one: Replayed) -> str:
-    if sound(one):
+def _differ(one: Replayed, kept: Kept) -> str:
+    if one.worst <= _ROUNDING and one.same_verdict:
         return f"the same but for rounding ({one.worst:.0e}): another processor or library"
-    return "DIFFERENT" + (f" (up to {one.worst:.1e})" if math.isfinite(one.worst) else "")
+    amount = f" (up to {one.worst:.1e})" if math.isfinite(one.worst) else ""
+    if kept.engine != ENGINE:
+        return f"of engine {kept.engine}, this one is {ENGINE}: others{amount}"
+    return f"DIFFERENT{amount}"
