@@ -15,7 +15,7 @@ from promptrollout.cli.loading import Wanted
 from promptrollout.cli.printing import as_yaml, console
 from promptrollout.rollout.abplan import TestPlan
 from promptrollout.rollout.forecasting import EffectRow, RolloutPlan
-from promptrollout.rollout.outlook import Decidable, Facts
+from promptrollout.rollout.outlook import Decidable, Facts, words
 from promptrollout.rollout.ramp import as_yaml_steps, round_duration
 
 _DAY = 86_400.0
@@ -58,7 +58,7 @@ class CanaryOutlook:
             return
         out.print("\nA better ramp:", style="bold")
         out.print(
-            f"promoted after {_time(other.promotion)} instead of {_time(mine.promotion)}; "
+            f"promoted after about {_about(other)} instead of {_about(mine)}; "
             f"{other.exposure:,.0f} candidate requests to a rollback on average instead of {mine.exposure:,.0f}",
             markup=False,
         )
@@ -300,6 +300,10 @@ def _table(heads: Sequence[str]) -> Table:
     for head in heads:
         table.add_column(head, no_wrap=True)
     return table
+
+
+def _about(plan: RolloutPlan) -> str:
+    return "not in time" if plan.promotion is None else words(plan.promotion)
 
 
 def _time(seconds: float | None) -> str:
