@@ -75,7 +75,7 @@ def explains(kubectl: Kubectl) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     with Supervisor() as supervisor:

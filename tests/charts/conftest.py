@@ -75,12 +75,12 @@ class Helm:
         return Rendered([KubeObject(document) for document in yaml.safe_load_all(text) if document])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def helm(tmp_path_factory) -> Helm:
     return Helm(binaries.find(["helm"])["helm"], tmp_path_factory.mktemp("helm"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_plane() -> Iterator[ControlPlane]:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     with Supervisor() as supervisor:

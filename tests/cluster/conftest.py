@@ -22,7 +22,7 @@ SPEC = {"prompt": {"inline": {"text": "Hello"}}, "strategy": {"immediate": {}}}
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_plane() -> Iterator[ControlPlane]:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     with Supervisor() as supervisor:

@@ -23,13 +23,13 @@ SPEC = {"prompt": {"inline": {"text": "Hello"}}, "strategy": {"immediate": {}}}
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def supervisor() -> Iterator[Supervisor]:
     with Supervisor() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_plane(supervisor) -> ControlPlane:
     programs = binaries.find(["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
     plane = start(supervisor, programs, CRDS)

@@ -10,7 +10,7 @@ from e2e.stack import Options, Stack
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack():
     with Stack(Options(application=Application(namespace="nobody", replicas=0), traffic=None)) as running:
         yield running

@@ -14,7 +14,7 @@ from e2e.stack import Options, Traffic
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack():
     if reason := machine.missing():
         pytest.skip(f"{reason} (make e2e-node installs what is missing)")

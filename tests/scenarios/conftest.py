@@ -18,14 +18,14 @@ TRAFFIC = Traffic(rate=80.0, turns=3.0, think_s=0.2)
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"a secret of the scenarios").decode()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mailbox():
     """The channel `people`; nobody is ever there at the channel `dead`."""
     with Mailbox() as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(mailbox, tmp_path_factory):
     secret = tmp_path_factory.mktemp("channels") / "signing"
     secret.write_text(SIGNING_SECRET)
@@ -64,7 +64,7 @@ def application(stack):
         stack.kubectl("delete", "namespace", app.namespace, "--wait=false")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def quiet_shop(stack):
     """Two serving pods without users, for one rollout after the other."""
     app = Application(namespace="quiet-shop", replicas=2)
