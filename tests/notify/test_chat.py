@@ -140,8 +140,8 @@ async def test_a_rate_limit_of_discords_does_not_put_a_thread_to_sleep(chat, cha
     far = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4102444800"}
     chat_service.answers.extendleft([(429, "", far)])
     chat_service.answers.append((204, "", far))
-    await asyncio.wait_for(notifier.send(letter()), 5)
-    await asyncio.wait_for(notifier.send(letter()), 5)
+    await asyncio.wait_for(notifier.send(letter()), 60)
+    await asyncio.wait_for(notifier.send(letter()), 60)
 
 
 @pytest.mark.parametrize("kind", URLS)
