@@ -80,7 +80,7 @@ class Chat:
     def __init__(self, config: ChannelConfig) -> None:
         self._config = config
         self._service = SERVICES[config.type]
-        self._thread: threading.Thread | None = None
+        self._busy = False
 
     async def check(self) -> str:
         """See `Notifier`."""
@@ -149,21 +149,22 @@ class Chat:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         """Run it in a thread that nobody waits for at the end; one at a time."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._busy:
             raise NotifierError("the attempt before has not ended yet")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
 
         def run() -> None:
+            told: dict[str, Any] = {}
             try:
-                result = work()
+                told["result"] = work()
             except Exception as error:
-                _tell(loop, done, error=error)
-            else:
-                _tell(loop, done, result=result)
+                told["error"] = error
+            self._busy = False  # before anybody hears of it, and sends the next one
+            _tell(loop, done, **told)
 
-        self._thread = threading.Thread(target=run, name=f"notify {self._config.type}", daemon=True)
-        self._thread.start()
+        self._busy = True
+        threading.Thread(target=run, name=f"notify {self._config.type}", daemon=True).start()
         return await done
 
 
