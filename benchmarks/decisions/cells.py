@@ -61,7 +61,7 @@ class Cell:
 def runs_of(cell: Cell, *, quick: bool) -> int:
     """How many runs: enough to see 5 % where that is promised; a run of conversations at 10 rps is a million draws."""
     if not cell.harmless:
-        return 100 if quick or cell.onset else 300
+        return 100 if cell.onset else 300
     if quick:
         return 1000 if cell.metric == "events" and cell.world != "correlated" else 500
     return 500 if cell.world == "correlated" and cell.traffic == "10 rps" else 2000
