@@ -84,6 +84,13 @@ class Subject:
     def reference(self) -> str:
         return f"promptrollout/{self.application.rollout}"
 
+    def generation(self) -> int:
+        """Of the spec as the API server has it now; 0 if there is no such rollout."""
+        found = self.kubectl(
+            "get", self.reference, "--ignore-not-found", "--output=jsonpath={.metadata.generation}"
+        )
+        return int(found or 0)
+
     def told(self) -> str:
         """The story so far, for messages of failure."""
         statuses = self.statuses()
@@ -289,9 +296,15 @@ class When:
         return self
 
     def wait_for_phase(self, phase: str, timeout: float = PATIENCE_S) -> Self:
-        """Of the spec as it is now: a status that speaks of an earlier one does not count."""
+        """Of the spec as it is now: a status that speaks of an earlier one does not count.
+
+        Which one that is, the API server says: what has been recorded may lag behind a change that was made just now.
+        """
+        generation = self.subject.generation()
         return self.wait_for(
-            f"phase {phase}", lambda status: status.current and status.phase == phase, timeout
+            f"phase {phase}",
+            lambda status: status.current and status.generation >= generation and status.phase == phase,
+            timeout,
         )
 
     def wait_for_weight(self, weight: int, timeout: float = PATIENCE_S) -> Self:

@@ -98,7 +98,11 @@ class Status:
     @property
     def current(self) -> bool:
         """Whether it speaks of the spec as it is."""
-        return self.raw.number("status.observedGeneration") == self.raw.number("metadata.generation")
+        return self.raw.number("status.observedGeneration") == self.generation
+
+    @property
+    def generation(self) -> int:
+        return int(self.raw.number("metadata.generation"))
 
     @property
     def version(self) -> int:
