@@ -72,9 +72,9 @@ class Account:
         self._transport = transport
         self._namespace = namespace
 
-    async def refused(self, method, what, body=None):
+    async def refused(self, method, what, body=None, api="/api/v1"):
         """What the API server says against it, empty if nothing. `what`: a path below the namespace."""
-        path = f"/api/v1/namespaces/{self._namespace}/{what}"
+        path = f"{api}/namespaces/{self._namespace}/{what}"
         try:
             await self._transport.send(Request(method, path, f"{method} {what}", {"dryRun": "All"}, body))
         except ClusterError as error:
@@ -346,24 +346,21 @@ async def test_the_operator_creates_and_deletes_no_jobs_but_those_of_rollouts(
     pod = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a", "command": ["true"]}]}
     meta = {"name": "theirs", "namespace": namespace}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": {"spec": pod}}}
+    owner = {"apiVersion": "promptrollout.dev/v1alpha1", "kind": "PromptRollout", "name": "x", "uid": "u"}
+    owned = {**job, "metadata": {**meta, "ownerReferences": [{**owner, "controller": True}]}}
     async with await connect(control_plane.kubeconfig_for(namespace, "prompt-rollout")) as transport:
-        jobs = KubeJobs(transport)
+        attacker, jobs = Account(transport, namespace), KubeJobs(transport)
 
-        async def refusal(manifest):
-            try:
-                made = await jobs.create(manifest)
-            except ClusterError as error:
-                return str(error)
-            await jobs.delete(ObjectKey(namespace, "theirs"), made["metadata"]["uid"])
-            return ""
+        async def refused_job():
+            return await attacker.refused("POST", "jobs", job, api="/apis/batch/v1")
 
         ends = time.monotonic() + POLICY_TAKES_HOLD_S
-        while "operator may" not in await refusal(job):
+        while "operator may" not in await refused_job():
             assert time.monotonic() < ends, "no policy for Jobs"
             await asyncio.sleep(0.1)
-        owner = {"apiVersion": "promptrollout.dev/v1alpha1", "kind": "PromptRollout", "name": "x", "uid": "u"}
-        owned = {**meta, "ownerReferences": [{**owner, "controller": True}]}
-        assert await refusal({**job, "metadata": owned}) == ""
+        made = await jobs.create(owned)
+        await jobs.delete(ObjectKey(namespace, "theirs"), made["metadata"]["uid"])
+        kubectl("wait", "--for=delete", "job/theirs", "-n", namespace, "--timeout=30s")
         kubectl.apply([job])
         there = await jobs.get(ObjectKey(namespace, "theirs"))
         with pytest.raises(ClusterError, match="operator may"):
