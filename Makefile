@@ -47,10 +47,9 @@ mlflow: env  ## an MLflow server for the tests of prompt registries, installed o
 demo: env  ## the story in the terminal: one good prompt, two bad ones (KEEP=1 leaves the cluster up)
 	@KEEP="$(KEEP)" $(BIN)/python -m e2e.demo
 
-# Two at a time what needs no control plane, then the others one by one; 5 is pytest's word for "none of these here".
+# Two at a time, the longest first; tests/conftest.py says what stays together.
 test: env typescript binaries mlflow  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
-	@$(BIN)/python -m pytest -m "not ($(REAL))" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS) || test $$? -eq 5
-	@$(BIN)/python -m pytest -m "$(REAL)" $(PYTEST_ARGS) $(PATHS) || test $$? -eq 5
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(PATHS)
 
 unit: env typescript  ## the tests that need no control plane
 	@$(BIN)/python -m pytest -m "not ($(REAL))" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -21,6 +22,8 @@ from typing import Self
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_S = 0.02
+_PORTS = range(20000, 32000)
+_LAST_PORT = Path(tempfile.gettempdir(), f"promptrollout-last-port-{os.getuid()}")
 
 
 class ProcessError(RuntimeError):
@@ -200,14 +203,26 @@ class Supervisor:
 def free_port() -> int:
     """A free TCP port of 127.0.0.1 outside the range the kernel gives to outgoing connections (32768 and up on Linux),
 
-    so that no connection of another process can take it before the server it is for has started.
+    so that no connection of another process can take it before the server it is for has started. Nor does anybody
+    else who asks here get it meanwhile, in whatever process of this user: the ports are handed out in turn.
     """
-    for _ in range(200):
-        port = 20000 + secrets.randbelow(12000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+    with _LAST_PORT.open("a+") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        last = int(kept.read() or secrets.randbelow(len(_PORTS)))
+        for step in range(1, len(_PORTS)):
+            turn = (last + step) % len(_PORTS)
+            if _bindable(_PORTS[turn]):
+                kept.truncate(0)
+                kept.write(str(turn))
+                return _PORTS[turn]
     raise RuntimeError("no free TCP port between 20000 and 31999 on 127.0.0.1")
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

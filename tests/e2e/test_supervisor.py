@@ -138,3 +138,14 @@ def test_waiting_has_a_deadline() -> None:
 
 def test_a_free_port_is_no_ephemeral_one() -> None:
     assert 20000 <= free_port() < 32000
+
+
+def test_a_free_port_is_handed_out_once_while_nobody_listens_yet() -> None:
+    ask = "from e2e.processes.supervisor import free_port; print(*(free_port() for _ in range(200)))"
+    command = [sys.executable, "-c", ask]
+    askers = [
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
+        for _ in range(2)
+    ]
+    given = " ".join(asker.communicate()[0] for asker in askers).split()
+    assert len(given) == len(set(given)) == 400
