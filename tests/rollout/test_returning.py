@@ -141,3 +141,30 @@ def test_undo_to_what_the_spec_wants_is_healthy_and_says_so(healthy):
     assert (told.served, told.status.rejected) == ({B: 10_000}, None)
     assert told.status.last_command.message == f"revision {B} serves all again, as the spec wants"
     assert told.pods_load().phase == "Healthy"
+
+
+def test_a_stable_that_was_on_trial_again_and_gave_way_is_still_gone_back_to(healthy):
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits().wants(A).pods_load()
+    told.wants(B).pods_load()
+    assert [each.outcome for each in told.status.history[:1]] == ["Superseded"]
+    assert told.says("undo").served == {A: 10_000}
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits().wants(A).pods_load()
+    told.wants(B)
+    told.edits(rollbackWindow=1)
+    assert told.wants(A).served == {A: 10_000}
+
+
+def test_a_prompt_within_the_window_goes_straight_back_from_a_trial_too(healthy):
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits(rollbackWindow=1).wants(C).pods_load().pods_load()
+    assert told.served == {C: 100, B: 9_900}
+    assert told.wants(A).served == {A: 10_000}
+
+
+def test_the_window_counts_from_where_undo_has_gone(healthy):
+    told = promoted(healthy(**AT_ONCE), B, C).says("undo").pods_load()
+    told.edits(rollbackWindow=1)
+    assert told.wants(A).served == {A: 10_000}
+    assert told.wants(C).served == {C: 0, A: 10_000}, "what was undone is tried like any other"

@@ -22,7 +22,7 @@ from promptrollout.delivery import (
 )
 from promptrollout.revision import changes_between
 from promptrollout.rollout import Command, Observations
-from promptrollout.rollout.payload import config_map_name
+from promptrollout.rollout.payload import config_map_name, pinned_of
 
 
 async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Children:
@@ -92,11 +92,12 @@ def _found_written(children: Children, now: datetime) -> tuple[int, datetime] | 
 def _too_large(
     entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus
 ) -> tuple[Problem, ...]:
-    """Old and new must fit into one ConfigMap together, or the new one cannot be delivered at all."""
+    """Old and new (and what conversations may end with) must fit into one ConfigMap, or the new one cannot be delivered."""
     if parsed.spec is None or parsed.wanted is None or status.stable is None:
         return ()
     stable, wanted = status.stable.revision, {each.short: each.document for each in parsed.revisions}
     documents = {**children.documents, **wanted}
+    pinned = pinned_of(status.delivered) if status.delivered else ()
     arms = [ArmWeight(short, short, 0) for short in wanted if short != stable]
     if not arms or stable not in documents:
         return ()
@@ -107,6 +108,7 @@ def _too_large(
         parsed.spec.assignment.unit,
         "0" * 16,
         (*arms, ArmWeight("stable", stable, WHOLE)),
+        tuple(pin for pin in pinned if pin.revision in documents),
     )
     try:
         render(payload, documents, flagd=parsed.spec.delivery.flagd)

@@ -14,7 +14,8 @@ def proven(turn: Turn) -> list[str]:
     """Revisions that were stable before, the latest first; not those that were rolled back or undone since."""
     latest: dict[str, Outcome] = {}
     for entry in turn.status.history:
-        latest.setdefault(entry.revision, entry.outcome)
+        if entry.outcome is not Outcome.SUPERSEDED:  # says nothing of the revision: the spec wanted another
+            latest.setdefault(entry.revision, entry.outcome)
     stable = turn.status.stable
     return [
         revision

@@ -55,9 +55,14 @@ class AbTestStrategy:
         """How many challengers there are."""
         return len(self.prompts)
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+    @property
+    def grace(self) -> timedelta:
         """The horizon is a bound of its own."""
-        return min(parse_duration(self.spec.horizon), max(now - since, timedelta(0)))
+        return parse_duration(self.spec.horizon)
+
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:  # noqa: ARG002 - the protocol's signature
+        """A test has no schedule."""
+        return timedelta(0)
 
     def shut(self, now: datetime) -> Stay | None:  # noqa: ARG002 - the protocol's signature
         """A test has no schedule."""

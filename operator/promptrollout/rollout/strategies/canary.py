@@ -50,10 +50,10 @@ class CanaryStrategy(OneCandidate):
         schedule = self.spec.schedule
         return Calendar.parse(schedule.time_zone, schedule.windows) if schedule else None
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:
         """The time when weights may not rise."""
         calendar = self._calendar
-        return calendar.shut(since, now) if calendar else timedelta(0)
+        return calendar.shut(since, until) if calendar else timedelta(0)
 
     def shut(self, now: datetime) -> Stay | None:
         """Outside the windows of the schedule."""
