@@ -92,12 +92,13 @@ def _found_written(children: Children, now: datetime) -> tuple[int, datetime] | 
 def _too_large(
     entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus
 ) -> tuple[Problem, ...]:
-    """Old and new (and what conversations may end with) must fit into one ConfigMap, or the new one cannot be delivered."""
+    """Old, new and what is drained must fit into one ConfigMap, or the new one cannot be delivered at all."""
     if parsed.spec is None or parsed.wanted is None or status.stable is None:
         return ()
     stable, wanted = status.stable.revision, {each.short: each.document for each in parsed.revisions}
     documents = {**children.documents, **wanted}
-    pinned = pinned_of(status.delivered) if status.delivered else ()
+    drained = pinned_of(status.delivered) if status.delivered else ()
+    pinned = tuple(pin for pin in drained if pin.revision in documents)
     arms = [ArmWeight(short, short, 0) for short in wanted if short != stable]
     if not arms or stable not in documents:
         return ()
@@ -108,12 +109,13 @@ def _too_large(
         parsed.spec.assignment.unit,
         "0" * 16,
         (*arms, ArmWeight("stable", stable, WHOLE)),
-        tuple(pin for pin in pinned if pin.revision in documents),
+        pinned,
     )
     try:
         render(payload, documents, flagd=parsed.spec.delivery.flagd)
     except PayloadTooLargeError as error:
-        return (Problem("spec.prompt", f"old and new together are {error}", "shorten the prompt"),)
+        wait = f", or wait until the last is drained at {max(pin.until for pin in pinned)}" if pinned else ""
+        return (Problem("spec.prompt", f"old and new together are {error}", f"shorten the prompt{wait}"),)
     return ()
 
 

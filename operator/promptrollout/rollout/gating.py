@@ -5,7 +5,7 @@ harness has measured.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from promptrollout.api.gates import GatePlace, OnTimeout
 from promptrollout.api.quantities import format_duration
