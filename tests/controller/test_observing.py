@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from promptrollout.api.parse import parse_status
 from promptrollout.api.status import Pin
-from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, Owner, RolloutObject
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.observing import observe
 from promptrollout.controller.parsed import Known, parse
@@ -42,3 +44,28 @@ def test_what_is_drained_counts_for_the_size_until_it_is_over():
     later = pin.until
     status = decide(wanted.spec, held.status, seen, later).status
     assert observe(entry, wanted, children, status, later).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("owner", "said", "cure"),
+    [
+        (None, "it has no owner", "delete it, or create this rollout anew"),
+        (("Deployment", "shop"), "it belongs to Deployment shop", "delete it, or create this rollout anew"),
+        (("PromptRollout", "other"), "PromptRollout other", "create this rollout anew"),
+        (("PromptRollout", "support"), "an earlier rollout of this name", "if it stays, delete it"),
+    ],
+    ids=["nobody", "another kind", "another rollout", "an earlier one of this name"],
+)
+def test_a_configmap_of_another_s_is_told_with_whose_it_is_and_a_cure_that_the_api_server_takes(
+    owner, said, cure
+):
+    entry, parsed = wanting("a")
+    owners = (Owner("v1", *owner, "another-uid"),) if owner else ()
+    found = ConfigMapObject(ObjectKey("shop", "support-prompt"), "u2", "1", {}, owners=owners)
+    seen = observe(entry, parsed, Children(payload=found), parse_status({}), NOW)
+    assert "ConfigMap shop/support-prompt" in seen.blocked
+    assert said in seen.blocked
+    assert cure in seen.blocked
+    assert ("delete it" in seen.blocked) == (owner != ("PromptRollout", "other")), (
+        "its owner would restore it"
+    )

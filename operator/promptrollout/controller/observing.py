@@ -4,8 +4,9 @@ from datetime import datetime
 
 from promptrollout.api.base import COMMAND_ANNOTATION, COMMANDED_BY_ANNOTATION
 from promptrollout.api.problem import Problem
+from promptrollout.api.resource import KIND
 from promptrollout.api.status import PromptChanges, RolloutStatus
-from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
@@ -134,13 +135,25 @@ def _changes(parsed: Parsed, children: Children, status: RolloutStatus) -> Promp
     )
 
 
+def _foreign(payload: ConfigMapObject, rollout: str) -> str:
+    """Whose the ConfigMap is that pods should mount, and what to do."""
+    owner = payload.controller
+    other = owner is not None and owner.kind == KIND
+    if owner and other and owner.name == rollout:
+        return (
+            f"ConfigMap {payload.key} is still that of an earlier rollout of this name, so it is not touched: "
+            "it goes with that one, as a rule within seconds; if it stays, delete it"
+        )
+    anew = "create this rollout anew with another spec.delivery.configMapName (it cannot be changed)"
+    whose = f"it belongs to {owner.kind} {owner.name}" if owner else "it has no owner"
+    cure = f"{anew}, since two cannot share one" if other else f"delete it, or {anew}"
+    return f"ConfigMap {payload.key} is not this rollout's own ({whose}), so it is not touched: {cure}"
+
+
 def _blocked(entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus) -> str:
     payload = children.payload
     if payload is not None and not payload.controlled_by(entry.seen.uid):
-        return (
-            f"ConfigMap {payload.key} is not this rollout's own (another owner, or none), so it is not touched: "
-            "delete it, or name another in spec.delivery.configMapName"
-        )
+        return _foreign(payload, entry.seen.key.name)
     if status.delivered is None:
         return ""
     live = {arm.revision for arm in status.delivered.arms} | {pin.revision for pin in status.delivered.pins}
