@@ -106,7 +106,8 @@ def test_what_stands_after_a_slash_is_the_command_s_argument():
         ("pause/now", "pause takes nothing after a slash"),
         ("undo/", "'undo/' is no command; known are abort"),
         ("Pause", "'Pause' is no command; known are abort"),
-        ("explode/b", "undo/REVISION"),
+        ("explode/b", "promote-full/ARM, resume, retry, skip, undo, undo/REVISION"),
+        ("promote-full/terse", "there is no 'terse' on trial; there are: candidate"),
     ],
 )
 def test_a_command_that_is_written_wrong_is_refused_with_how_to_write_it(at_step, said, reason):

@@ -70,7 +70,7 @@ def _need_new(command: Command, earlier: Sequence[str]) -> None:
 def _obeyed(turn: Turn, command: Command) -> str:
     verb = _VERBS.get(command.verb)
     if verb is None:
-        known = ", ".join(sorted({*_VERBS, *(f"{each}/REVISION" for each in _TAKE_ARGUMENTS)}))
+        known = ", ".join(sorted({*_VERBS, *(f"{verb}/{what}" for verb, what in _TAKE_ARGUMENTS.items())}))
         raise RefusedError(f"{command.said!r} is no command; known are {known}")
     if command.argument and command.verb not in _TAKE_ARGUMENTS:
         raise RefusedError(f"{command.verb} takes nothing after a slash")
@@ -219,10 +219,13 @@ def _promote_full(turn: Turn) -> str:
     _need_wanted(turn)
     if turn.status.candidate and turn.status.candidate.undelivered:
         raise RefusedError("the gates before delivery have not passed; say skip to leave one out")
-    live = in_trial(turn.status)
-    name = live[0].name if len(live) == 1 else _which(turn)
+    live = {arm.name: arm.revision for arm in in_trial(turn.status)}
+    asked = turn.seen.command.argument if turn.seen.command else ""
+    if asked and asked not in live:
+        raise RefusedError(f"there is no {asked!r} on trial; there are: {', '.join(live)}")
+    name = asked or (next(iter(live)) if len(live) == 1 else _which(turn))
     promote(turn, "Command", "promoted in full by command", name)
-    return f"revision {next(arm.revision for arm in live if arm.name == name)} is stable now"
+    return f"revision {live[name]} is stable now"
 
 
 def _which(turn: Turn) -> str:
@@ -299,4 +302,5 @@ _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "skip": _skip,
     "undo": _undo,
 }
-_TAKE_ARGUMENTS = frozenset({"undo"})
+#: And what it is.
+_TAKE_ARGUMENTS: Mapping[str, str] = {"undo": "REVISION", "promote-full": "ARM"}

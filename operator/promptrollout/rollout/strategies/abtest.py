@@ -132,8 +132,8 @@ class AbTestStrategy:
         leader = _leader(view.arms) or (view.arms[0] if len(view.arms) == 1 else None)
         if leader is None:
             return Refuse(
-                "no arm leads: none is shown to be not worse than the control. Wait, or abort and write the "
-                "prompt you want into spec.prompt"
+                "no arm leads: none is shown to be not worse than the control. Wait, abort to keep the control, or "
+                "name the arm you want: promote-full/ARM"
             )
         return Finish("Command", f"arm {leader.name} is promoted by command", leader.name)
 

@@ -9,7 +9,7 @@ from promptrollout.analysis import Verdict
 from promptrollout.api.calendar import Calendar
 from promptrollout.api.canary import Canary, CanaryStep
 from promptrollout.api.gates import StepGate
-from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
+from promptrollout.api.quantities import WHOLE, format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
 
 
@@ -109,7 +109,8 @@ class CanaryStrategy(OneCandidate):
         return weights
 
     def _where(self, view: View) -> str:
-        return f"step {view.step}/{self.steps} at {format_weight(view.weight)}"
+        alone = ", where nothing is left to compare it with" if view.compares and view.weight == WHOLE else ""
+        return f"step {view.step}/{self.steps} at {format_weight(view.weight)}{alone}"
 
 
 def _missing(step: CanaryStep, view: View) -> tuple[str, timedelta | None]:
