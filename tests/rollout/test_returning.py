@@ -105,6 +105,25 @@ def test_the_history_keeps_what_the_window_needs(healthy):
     assert [e.revision for e in told.status.history] == [C, B, A]
 
 
+def test_what_undo_goes_back_to_is_kept_however_often_something_was_tried_since(healthy):
+    told = promoted(healthy(**AT_ONCE, revisionHistoryLimit=1), B)
+    assert [e.revision for e in told.status.history] == [B, A]
+    told.edits(revisionHistoryLimit=3)
+    for number in range(5):
+        told.wants(f"{number}" * 10).pods_load().pods_load().says("abort").pods_load()
+    told.wants(A).pods_load()  # tried anew, and given up
+    told.wants(B).pods_load()
+    kept = [(e.revision, e.outcome) for e in told.status.history]
+    assert kept == [
+        (A, "Superseded"),
+        ("4" * 10, "Aborted"),
+        ("3" * 10, "Aborted"),
+        (B, "Promoted"),
+        (A, "Promoted"),
+    ]
+    assert told.says("undo").served == {A: 10_000}
+
+
 def test_undo_while_the_wanted_prompt_is_not_known_leaves_nothing_to_be_tried_again_by_itself(healthy):
     told = promoted(healthy(**AT_ONCE), B).is_invalid().says("undo")
     assert told.served == {A: 10_000}
