@@ -235,7 +235,7 @@ class Histories(RuleBasedStateMachine):
             Verdict.NonInferior,
             self.now,
             self.now,
-            samples=10_000,
+            samples=10_000 + max(int((self.now - START).total_seconds()), 0),
             arm=pair[0],
             against=pair[1],
             better=Better(1.0, reached=False),

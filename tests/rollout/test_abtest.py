@@ -229,6 +229,24 @@ def test_to_promote_while_no_arm_leads_is_refused_with_the_reason(in_test, verb)
     assert "no arm leads" in told.status.last_command.message
 
 
+def test_a_person_may_name_the_arm_that_is_promoted_whatever_the_evidence(in_test):
+    told = in_test("Hold").arm_evidence("terse", better=True).says("promote-full/warm")
+    assert told.served == {WARM: 10_000}
+    assert [(e.revision, e.outcome, e.reason) for e in told.status.history[:2]] == [
+        (WARM, "Promoted", "Command"),
+        (TERSE, "Superseded", "Command"),
+    ]
+    assert told.pods_load().after("1h").phase == "Healthy"
+
+
+def test_an_arm_that_was_dropped_or_never_was_cannot_be_named(in_test):
+    told = in_test().arm_evidence("terse", HARMED)
+    for name in ("terse", "formal", "control"):
+        told.says(f"promote-full/{name}")
+        assert told.status.last_command.message == f"there is no '{name}' on trial; there are: warm"
+    assert told.served == {WARM: 2_500, A: 7_500}
+
+
 def test_abort_keeps_the_control_and_retry_starts_with_all_arms_again(in_test):
     told = in_test().arm_evidence("terse", HARMED).pods_load().says("abort")
     assert told.served == {A: 10_000}

@@ -76,6 +76,14 @@ def test_a_command_that_makes_no_sense_is_refused_with_the_reason(healthy, verb,
     assert told.served == before
 
 
+@pytest.mark.parametrize("verb", ["promote", "promote-full", "resume"])
+def test_what_was_rolled_back_needs_a_retry_before_it_is_promoted_and_the_refusal_says_so(at_step, verb):
+    told = at_step(2).says("abort").says(verb)
+    assert told.status.last_command.result == "Refused"
+    assert "revision bbbb000000 was rejected; say retry first" in told.status.last_command.message
+    assert told.says("retry").says("promote-full").served == {B: 10_000}
+
+
 def test_abort_works_while_the_spec_is_invalid(at_step):
     told = at_step(2).is_invalid().says("abort")
     assert told.served == {A: 10_000}
@@ -98,7 +106,8 @@ def test_what_stands_after_a_slash_is_the_command_s_argument():
         ("pause/now", "pause takes nothing after a slash"),
         ("undo/", "'undo/' is no command; known are abort"),
         ("Pause", "'Pause' is no command; known are abort"),
-        ("explode/b", "undo/REVISION"),
+        ("explode/b", "promote-full/ARM, resume, retry, skip, undo, undo/REVISION"),
+        ("promote-full/terse", "there is no 'terse' on trial; there are: candidate"),
     ],
 )
 def test_a_command_that_is_written_wrong_is_refused_with_how_to_write_it(at_step, said, reason):

@@ -199,7 +199,7 @@ def test_score_report_and_time_are_kept(healthy):
 def test_who_approved_is_kept(healthy):
     told = at_delivery(healthy, APPROVAL).says("approve", by="alice")
     assert (run_of(told).by, run_of(told).result) == ("alice", "Passed")
-    assert "alice" in told.status.last_command.message
+    assert told.status.last_command.message == "revision bbbb000000 is approved at gate check by alice"
 
 
 def test_how_it_stands_is_told_on_the_way(healthy):

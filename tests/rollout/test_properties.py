@@ -77,9 +77,8 @@ class Checked(Histories):
         if before.pause and before.pause.reason == "Command" and not commanded:
             # Its `since` may move: a clock that is set back takes the moments of the future along.
             kept = after.pause is not None and after.pause.reason == "Command"
-            assert kept or trial_of(before.candidate) != trial_of(after.candidate), (
-                "only a person ends a person's pause"
-            )
+            ended = after.history != before.history and after.history[0].outcome is not Outcome.SUPERSEDED
+            assert kept or after.candidate is None or ended, "only a person ends a person's pause"
         self.check_harm(before, after)
 
     def check_words(self, after):
@@ -252,7 +251,8 @@ class Checked(Histories):
         """Untested only what was stable, within the window, and what nobody has rolled back or undone since."""
         latest = {}
         for each in before.history:
-            latest.setdefault(each.revision, each.outcome)
+            if each.outcome is not Outcome.SUPERSEDED:
+                latest.setdefault(each.revision, each.outcome)
         good = [old for old, outcome in latest.items() if outcome is Outcome.PROMOTED]
         assert revision == self.wanted
         assert revision in [old for old in good if old != before.stable.revision][: self.spec.rollback_window]

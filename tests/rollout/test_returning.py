@@ -105,6 +105,25 @@ def test_the_history_keeps_what_the_window_needs(healthy):
     assert [e.revision for e in told.status.history] == [C, B, A]
 
 
+def test_what_undo_goes_back_to_is_kept_however_often_something_was_tried_since(healthy):
+    told = promoted(healthy(**AT_ONCE, revisionHistoryLimit=1), B)
+    assert [e.revision for e in told.status.history] == [B, A]
+    told.edits(revisionHistoryLimit=3)
+    for number in range(5):
+        told.wants(f"{number}" * 10).pods_load().pods_load().says("abort").pods_load()
+    told.wants(A).pods_load()  # tried anew, and given up
+    told.wants(B).pods_load()
+    kept = [(e.revision, e.outcome) for e in told.status.history]
+    assert kept == [
+        (A, "Superseded"),
+        ("4" * 10, "Aborted"),
+        ("3" * 10, "Aborted"),
+        (B, "Promoted"),
+        (A, "Promoted"),
+    ]
+    assert told.says("undo").served == {A: 10_000}
+
+
 def test_undo_while_the_wanted_prompt_is_not_known_leaves_nothing_to_be_tried_again_by_itself(healthy):
     told = promoted(healthy(**AT_ONCE), B).is_invalid().says("undo")
     assert told.served == {A: 10_000}
@@ -141,3 +160,30 @@ def test_undo_to_what_the_spec_wants_is_healthy_and_says_so(healthy):
     assert (told.served, told.status.rejected) == ({B: 10_000}, None)
     assert told.status.last_command.message == f"revision {B} serves all again, as the spec wants"
     assert told.pods_load().phase == "Healthy"
+
+
+def test_a_stable_that_was_on_trial_again_and_gave_way_is_still_gone_back_to(healthy):
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits().wants(A).pods_load()
+    told.wants(B).pods_load()
+    assert [each.outcome for each in told.status.history[:1]] == ["Superseded"]
+    assert told.says("undo").served == {A: 10_000}
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits().wants(A).pods_load()
+    told.wants(B)
+    told.edits(rollbackWindow=1)
+    assert told.wants(A).served == {A: 10_000}
+
+
+def test_a_prompt_within_the_window_goes_straight_back_from_a_trial_too(healthy):
+    told = promoted(healthy(**AT_ONCE), B)
+    told.edits(rollbackWindow=1).wants(C).pods_load().pods_load()
+    assert told.served == {C: 100, B: 9_900}
+    assert told.wants(A).served == {A: 10_000}
+
+
+def test_the_window_counts_from_where_undo_has_gone(healthy):
+    told = promoted(healthy(**AT_ONCE), B, C).says("undo").pods_load()
+    told.edits(rollbackWindow=1)
+    assert told.wants(A).served == {A: 10_000}
+    assert told.wants(C).served == {C: 0, A: 10_000}, "what was undone is tried like any other"

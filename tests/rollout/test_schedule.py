@@ -85,6 +85,23 @@ def test_time_outside_the_windows_does_not_count_for_the_deadline(at_step):
     assert told.status.rollback.reason == "ProgressDeadlineExceeded"
 
 
+@pytest.mark.parametrize("stands", ["pause", "approval"])
+def test_time_that_stands_outside_the_windows_is_left_out_of_the_deadline_once(healthy, stands):
+    gate = [{"gate": {"approval": {}, "timeout": "400h"}}] * (stands == "approval")
+    steps = [{"weight": 1, "duration": "1h"}, *gate, {"weight": 25, "duration": "1h"}]
+    told = healthy(strategy=canary(steps=steps), progressDeadline="8h")
+    told.wants(B).pods_load().pods_load().evidence().after("1h")
+    if stands == "pause":
+        told.says("pause")
+    told.now = zurich("2026-11-30 09:00")
+    told.turn().says("resume" if stands == "pause" else "approve")
+    assert told.status.candidate.held == (3 + 4 * 8) * 3600, "the rest of that week's windows"
+    told.now = zurich("2026-11-30 15:59")
+    assert told.turn().served[B] > 0
+    told.after("1m")
+    assert told.status.rollback.reason == "ProgressDeadlineExceeded"
+
+
 def test_a_schedule_that_is_edited_counts_at_once(at_step):
     told = at_step(1, strategy=canary()).evidence().after("5h")
     told.edits(strategy=canary({"timeZone": "America/New_York", "windows": ["Mon-Fri 09:00-17:00"]}))

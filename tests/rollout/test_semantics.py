@@ -309,6 +309,56 @@ def test_drain_keeps_the_revision_for_its_conversations_for_a_bounded_time(at_st
     assert told.status.delivered.pins == []
 
 
+def test_a_drain_goes_on_while_the_next_prompt_is_tried_and_ends_with_its_own_retry(at_step):
+    told = at_step(2, assignment={"onRollback": "Drain", "drainTimeout": "30m"}).evidence(Verdict.Harmed)
+    pins, told.comparison = told.status.delivered.pins, None
+    told.after("1m").wants(C).pods_load()
+    assert (told.served, told.status.delivered.pins) == ({C: 100, A: 9_900}, pins)
+    told.after("29m")
+    assert (told.served, told.status.delivered.pins) == ({C: 100, A: 9_900}, [])
+    told = at_step(2, assignment={"onRollback": "Drain", "drainTimeout": "30m"}).says("abort").says("retry")
+    assert told.status.delivered.pins == [], "it is served again anyway"
+
+
+def test_a_drain_goes_on_while_gates_before_delivery_are_asked(at_step):
+    told = at_step(2, assignment={"onRollback": "Drain"}).says("abort")
+    pins = told.status.delivered.pins
+    told.edits(assignment={"onRollback": "Drain"}, gates=[{"name": "release", "approval": {}}]).wants(C)
+    assert (told.phase, told.status.delivered.pins) == ("AwaitingApproval", pins)
+
+
+def test_min_samples_counts_the_answers_of_its_own_step(at_step):
+    steps = [{"weight": each, "minSamples": 1000} for each in (5, 25, 50)]
+    told = at_step(1, strategy={"canary": {"steps": steps}}).evidence(samples=999)
+    assert told.status.step == "1/3"
+    told.evidence(samples=1040).pods_load()
+    assert told.status.step == "2/3"
+    told.evidence(samples=2039)
+    assert told.status.step == "2/3"
+    assert "999 of 1000 candidate answers" in told.status.message
+    assert told.evidence(samples=2040).status.step == "3/3"
+
+
+def test_min_samples_after_a_gate_or_an_edit_counts_from_there(healthy):
+    few, gate = {"weight": 5, "minSamples": 1000}, {"gate": {"approval": {}}}
+    told = healthy(strategy={"canary": {"steps": [few, gate, few, {"weight": 50, "duration": "1h"}]}})
+    told.wants(B).pods_load().pods_load().evidence(samples=1000).evidence(samples=5000)
+    assert told.says("approve").status.step == "3/4"
+    assert told.evidence(samples=5999).status.step == "3/4"
+    told.edits(strategy={"canary": {"steps": [{**few, "weight": 1}, few, {"weight": 50, "duration": "1h"}]}})
+    assert told.status.step == "2/3"
+    assert told.evidence(samples=6998).status.step == "2/3"
+    assert told.evidence(samples=6999).status.step == "3/3"
+
+
+def test_answers_that_are_counted_anew_because_a_metric_was_edited_all_count(at_step):
+    steps = [{"weight": 5, "minSamples": 1000}, {"weight": 25, "minSamples": 1000}]
+    told = at_step(1, strategy={"canary": {"steps": steps}}).evidence(samples=1000).pods_load()
+    told.evidence(samples=0).evidence(samples=999)
+    assert (told.status.step, told.phase) == ("2/2", "Progressing")
+    assert told.evidence(samples=1000).phase == "Paused"
+
+
 def test_pods_without_the_sdk_count_as_loaded_after_a_while_and_status_says_so(story):
     told = story(delivery={"acknowledge": {"mode": "None", "assumeLoadedAfter": "90s"}}).turn()
     assert told.phase == "Delivering"

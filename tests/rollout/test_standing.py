@@ -125,12 +125,41 @@ def test_harm_rolls_back_even_while_the_spec_cannot_be_read_at_all(at_step):
     assert "stays as it is" not in told.status.message
 
 
-def test_a_command_that_comes_with_a_new_prompt_is_meant_for_the_old_candidate(at_step):
-    told = at_step(2).evidence()
-    before, told.wanted = told.status.delivered, C
-    told.says("promote-full")
-    assert told.served == {C: 0, B: 10_000}
+@pytest.mark.parametrize("wanted", [C, A])
+@pytest.mark.parametrize(("verb", "step"), [("promote-full", 2), ("promote", 3)])
+def test_promote_that_comes_with_another_prompt_promotes_neither(at_step, verb, step, wanted):
+    told = at_step(step).evidence()
+    before, told.wanted = told.status.delivered, wanted
+    told.says(verb)
+    assert told.status.last_command.result == "Refused"
+    assert "say it again if you mean what comes next" in told.status.last_command.message
+    assert told.served == ({C: 0, A: 10_000} if wanted == C else {A: 10_000})
     assert told.status.delivered.sequence == before.sequence + 1
+
+
+def test_a_person_s_pause_holds_the_next_prompt_too_and_its_time_does_not_count(at_step):
+    told = at_step(2, progressDeadline="3h").evidence().says("pause").after("1h")
+    told.comparison = None
+    told.wants(C).pods_load()
+    assert (told.phase, told.status.pause.reason, told.served) == ("Paused", "Command", {C: 0, A: 10_000})
+    assert "resume" in told.status.message
+    told.after("10h")
+    assert (told.phase, told.served) == ("Paused", {C: 0, A: 10_000})
+    told.says("resume")
+    assert told.served == {C: 100, A: 9_900}
+    assert told.status.candidate.held == 10 * 3600
+
+
+def test_what_was_paused_for_another_reason_than_a_person_s_word_goes_on_with_the_next_prompt(at_step):
+    told = at_step(3).evidence().after("1h")
+    assert told.status.pause.reason == "Inconclusive"
+    assert told.wants(C).pods_load().served == {C: 100, A: 9_900}
+
+
+def test_a_prompt_that_goes_back_to_stable_while_paused_ends_the_pause_with_the_trial(at_step):
+    told = at_step(2).says("pause").wants(A).pods_load()
+    assert (told.phase, told.status.pause) == ("Healthy", None)
+    assert told.wants(B).pods_load().phase == "Progressing"
 
 
 def test_promote_that_comes_with_edited_steps_takes_the_next_of_the_new_ones(at_step):

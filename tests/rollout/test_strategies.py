@@ -52,6 +52,11 @@ def test_a_canary_goes_on_when_the_step_has_what_it_asks_for(seen, move):
         (view(2, 500, 30, samples=499), "499 of 500 candidate answers (at most 30m more)", 30 * MIN),
         (view(3, 2500, 5 * 60), "errors not yet shown non-inferior (at most 1h more)", 60 * MIN),
         (view(4, 5000, 59, Verdict.NonInferior), "step 4/4 at 50%: 1m left", MIN),
+        (
+            view(4, 10_000, 59, Verdict.NonInferior),
+            "at 100%, where nothing is left to compare it with: 1m left",
+            MIN,
+        ),
     ],
 )
 def test_a_canary_stays_and_says_what_is_missing_and_for_how_long(seen, says, left):

@@ -116,6 +116,7 @@ def test_commands_are_given_and_answered(quiet, quiet_shop, quiet_plugin):
     assert plugin("resume", name).returncode == 0
     assert "step 2/2" in plugin("promote", name).stdout
     story.wait_for_weight(5_000)
+    assert "there are: candidate" in plugin("promote-full", name, "--arm", "nobody").stdout
     assert plugin("promote-full", name).returncode == 0
     story.wait_for_phase("Healthy")
     undone = plugin("undo", name)

@@ -220,6 +220,16 @@ def test_deleting_the_rollout_takes_its_configmaps_along(quiet, stack, quiet_sho
     stack.recorder.wait(lambda: not _ours(stack, quiet_shop), "its ConfigMaps to go", 40)
 
 
+def test_a_rollout_created_anew_under_its_name_in_a_trial_serves_its_prompt_once_the_old_ones_are_gone(
+    quiet, quiet_shop
+):
+    when = quiet.steps(*SLOW).a_promoted_prompt(GOOD).when().the_prompt_becomes(BETTER).wait_for_weight(1_000)
+    old = when.subject.status()
+    when.kubectl("delete", "promptrollout", quiet_shop.rollout).the_prompt_becomes(BETTER)
+    when.wait_for("the new one", lambda s: s.raw.uid not in {"", old.raw.uid}).wait_for_phase("Healthy")
+    when.then().users_get(old.candidate).all_pods_have_loaded_the_payload()
+
+
 def test_a_deleted_revision_is_restored_from_the_delivered_copy(quiet, stack, quiet_shop):
     story = quiet.a_promoted_prompt(GOOD).when()
     before = _ours(stack, quiet_shop)

@@ -62,7 +62,7 @@ class CanaryStep(ApiModel):
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="Stay until the candidate has answered so many requests.",
+        description="Stay until the candidate has answered so many requests in this step.",
     )
     until: Until | None = Field(
         default=None, description="Evidence: stay until the candidate is shown non-inferior, at most timeout."

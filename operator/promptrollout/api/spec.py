@@ -351,7 +351,10 @@ class RolloutSpec(ApiModel):
         default=10,
         ge=1,
         le=100,
-        description="How many old revisions are kept, so that one can go back to them.",
+        description=(
+            "How many entries status.history keeps, with their texts, so that one can go back to them; beyond them the "
+            "last one that was stable before stable, and what rollbackWindow needs."
+        ),
     )
     rollback_window: int | None = Field(
         default=None,

@@ -132,6 +132,10 @@ class Progress(Remembered):
     since: Moment | None = Field(default=None, description="When the step's weight was loaded by the pods.")
     held: Seconds = Field(default=0.0, description="Seconds that this step's clock stood.")
     held_since: Moment | None = Field(default=None, description="Since when the clock stands, if it does.")
+    answered: int = Field(
+        default=0,
+        description="The candidate's answers before this step's clock began: minSamples leaves them out.",
+    )
 
 
 class PromptSource(Remembered):

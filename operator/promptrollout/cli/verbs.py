@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -37,13 +37,17 @@ ToRevision = Annotated[
         "--to-revision", help="A revision of `history`; by default the latest one that was stable before."
     ),
 ]
+Arm = Annotated[
+    str | None,
+    typer.Option("--arm", help="The arm of an A/B test to promote; by default the one that leads."),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the operator's answer.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add all verbs."""
     for verb, said in VERBS.items():
-        app.command(verb, help=said)(_undo if verb == "undo" else _command(verb))
+        app.command(verb, help=said)(_WITH_OPTIONS.get(verb) or _command(verb))
 
 
 def _command(verb: str) -> Callable[..., None]:
@@ -73,6 +77,23 @@ def _undo(
 ) -> None:
     verb = f"undo/{to_revision}" if to_revision else "undo"
     _ask(Where(namespace, context, kubeconfig), name, verb, timeout if wait else 0.0, output)
+
+
+def _promote_full(
+    name: Name,
+    arm: Arm = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = None,
+    timeout: Timeout = 30.0,
+    wait: Wait = True,
+) -> None:
+    verb = f"promote-full/{arm}" if arm else "promote-full"
+    _ask(Where(namespace, context, kubeconfig), name, verb, timeout if wait else 0.0, output)
+
+
+_WITH_OPTIONS: Mapping[str, Callable[..., None]] = {"undo": _undo, "promote-full": _promote_full}
 
 
 def _ask(where: Where, name: str, verb: str, patience: float, form: Format | None) -> None:

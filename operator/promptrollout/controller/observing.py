@@ -4,8 +4,9 @@ from datetime import datetime
 
 from promptrollout.api.base import COMMAND_ANNOTATION, COMMANDED_BY_ANNOTATION
 from promptrollout.api.problem import Problem
+from promptrollout.api.resource import KIND
 from promptrollout.api.status import PromptChanges, RolloutStatus
-from promptrollout.cluster.objects import ObjectKey, RolloutObject
+from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
@@ -22,7 +23,7 @@ from promptrollout.delivery import (
 )
 from promptrollout.revision import changes_between
 from promptrollout.rollout import Command, Observations
-from promptrollout.rollout.payload import config_map_name
+from promptrollout.rollout.payload import config_map_name, pinned_of
 
 
 async def read_children(cluster: Cluster, entry: Entry, parsed: Parsed) -> Children:
@@ -92,11 +93,13 @@ def _found_written(children: Children, now: datetime) -> tuple[int, datetime] | 
 def _too_large(
     entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus
 ) -> tuple[Problem, ...]:
-    """Old and new must fit into one ConfigMap together, or the new one cannot be delivered at all."""
+    """Old, new and what is drained must fit into one ConfigMap, or the new one cannot be delivered at all."""
     if parsed.spec is None or parsed.wanted is None or status.stable is None:
         return ()
     stable, wanted = status.stable.revision, {each.short: each.document for each in parsed.revisions}
     documents = {**children.documents, **wanted}
+    drained = pinned_of(status.delivered) if status.delivered else ()
+    pinned = tuple(pin for pin in drained if pin.revision in documents)
     arms = [ArmWeight(short, short, 0) for short in wanted if short != stable]
     if not arms or stable not in documents:
         return ()
@@ -107,11 +110,13 @@ def _too_large(
         parsed.spec.assignment.unit,
         "0" * 16,
         (*arms, ArmWeight("stable", stable, WHOLE)),
+        pinned,
     )
     try:
         render(payload, documents, flagd=parsed.spec.delivery.flagd)
     except PayloadTooLargeError as error:
-        return (Problem("spec.prompt", f"old and new together are {error}", "shorten the prompt"),)
+        wait = f", or wait until the last is drained at {max(pin.until for pin in pinned)}" if pinned else ""
+        return (Problem("spec.prompt", f"old and new together are {error}", f"shorten the prompt{wait}"),)
     return ()
 
 
@@ -130,13 +135,25 @@ def _changes(parsed: Parsed, children: Children, status: RolloutStatus) -> Promp
     )
 
 
+def _foreign(payload: ConfigMapObject, rollout: str) -> str:
+    """Whose the ConfigMap is that pods should mount, and what to do."""
+    owner = payload.controller
+    other = owner is not None and owner.kind == KIND
+    if owner and other and owner.name == rollout:
+        return (
+            f"ConfigMap {payload.key} is still that of an earlier rollout of this name, so it is not touched: "
+            "it goes with that one, as a rule within seconds; if it stays, delete it"
+        )
+    anew = "create this rollout anew with another spec.delivery.configMapName (it cannot be changed)"
+    whose = f"it belongs to {owner.kind} {owner.name}" if owner else "it has no owner"
+    cure = f"{anew}, since two cannot share one" if other else f"delete it, or {anew}"
+    return f"ConfigMap {payload.key} is not this rollout's own ({whose}), so it is not touched: {cure}"
+
+
 def _blocked(entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus) -> str:
     payload = children.payload
     if payload is not None and not payload.controlled_by(entry.seen.uid):
-        return (
-            f"ConfigMap {payload.key} is not this rollout's own (another owner, or none), so it is not touched: "
-            "delete it, or name another in spec.delivery.configMapName"
-        )
+        return _foreign(payload, entry.seen.key.name)
     if status.delivered is None:
         return ""
     live = {arm.revision for arm in status.delivered.arms} | {pin.revision for pin in status.delivered.pins}

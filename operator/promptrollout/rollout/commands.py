@@ -70,7 +70,7 @@ def _need_new(command: Command, earlier: Sequence[str]) -> None:
 def _obeyed(turn: Turn, command: Command) -> str:
     verb = _VERBS.get(command.verb)
     if verb is None:
-        known = ", ".join(sorted({*_VERBS, *(f"{each}/REVISION" for each in _TAKE_ARGUMENTS)}))
+        known = ", ".join(sorted({*_VERBS, *(f"{verb}/{what}" for verb, what in _TAKE_ARGUMENTS.items())}))
         raise RefusedError(f"{command.said!r} is no command; known are {known}")
     if command.argument and command.verb not in _TAKE_ARGUMENTS:
         raise RefusedError(f"{command.verb} takes nothing after a slash")
@@ -78,9 +78,24 @@ def _obeyed(turn: Turn, command: Command) -> str:
 
 
 def _need_candidate(turn: Turn) -> str:
-    if turn.status.candidate is None:
-        raise RefusedError("there is no candidate on trial")
-    return named(turn.status.candidate)
+    candidate, rejected = turn.status.candidate, turn.status.rejected
+    if candidate is None:
+        again = f": {named(rejected)} was rejected; say retry first" if rejected else ""
+        raise RefusedError(f"there is no candidate on trial{again}")
+    return named(candidate)
+
+
+def _need_wanted(turn: Turn) -> None:
+    """Who says promote may have seen the old prompt or the new one: neither must become stable by a guess."""
+    candidate, seen = turn.status.candidate, turn.seen
+    if candidate is None or turn.spec is None or seen.problems or seen.blocked or seen.unresolved:
+        return
+    goal = goal_of(turn)
+    if goal is None or goal.id != candidate.revision:
+        raise RefusedError(
+            f"the spec wants something else by now, and {named(candidate)} gives way to it; "
+            "say it again if you mean what comes next"
+        )
 
 
 def _need_spec(turn: Turn) -> None:
@@ -130,7 +145,7 @@ def _resume(turn: Turn) -> str:
 def _abort(turn: Turn) -> str:
     revision = _need_candidate(turn)
     roll_back(turn, "Aborted", "aborted by command", Outcome.ABORTED)
-    return f"{revision} is rolled back; it stays so until the spec changes or someone says retry"
+    return f"{revision} is rolled back; it stays so until the prompt changes or someone says retry"
 
 
 def _retry(turn: Turn) -> str:
@@ -149,6 +164,7 @@ def _retry(turn: Turn) -> str:
 def _promote(turn: Turn) -> str:
     _need_candidate(turn)
     _need_spec(turn)
+    _need_wanted(turn)
     _need_no_gate(turn)
     strategy, delivered = turn.strategy, turn.status.delivered
     if strategy is None or delivered is None:
@@ -186,7 +202,7 @@ def _approve(turn: Turn) -> str:
         raise RefusedError("no approval is waited for")
     by = turn.seen.command.by if turn.seen.command else ""
     answer(turn, run, PASSED, by)
-    return f"revision {revision} is approved at gate {run.gate} by {by}"
+    return f"{revision} is approved at gate {run.gate} by {by}"
 
 
 def _skip(turn: Turn) -> str:
@@ -195,17 +211,21 @@ def _skip(turn: Turn) -> str:
         raise RefusedError("no gate is waited for; promote goes to the next step")
     by = turn.seen.command.by if turn.seen.command else ""
     answer(turn, run, SKIPPED, by)
-    return f"gate {run.gate} is left out for revision {revision} by {by}"
+    return f"gate {run.gate} is left out for {revision} by {by}"
 
 
 def _promote_full(turn: Turn) -> str:
     _need_candidate(turn)
+    _need_wanted(turn)
     if turn.status.candidate and turn.status.candidate.undelivered:
         raise RefusedError("the gates before delivery have not passed; say skip to leave one out")
-    live = in_trial(turn.status)
-    name = live[0].name if len(live) == 1 else _which(turn)
+    live = {arm.name: arm.revision for arm in in_trial(turn.status)}
+    asked = turn.seen.command.argument if turn.seen.command else ""
+    if asked and asked not in live:
+        raise RefusedError(f"there is no {asked!r} on trial; there are: {', '.join(live)}")
+    name = asked or (next(iter(live)) if len(live) == 1 else _which(turn))
     promote(turn, "Command", "promoted in full by command", name)
-    return f"revision {next(arm.revision for arm in live if arm.name == name)} is stable now"
+    return f"revision {live[name]} is stable now"
 
 
 def _which(turn: Turn) -> str:
@@ -241,7 +261,7 @@ def _undo(turn: Turn) -> str:
     go_back(turn, target, "Undo", undone=stable.revision)
     if not _stays_undone(turn, old, stable.revision, target):
         return f"revision {target} serves all again, as the spec wants"
-    return f"revision {target} serves all again; it stays so until the spec changes or someone says retry"
+    return f"revision {target} serves all again; it stays so until the prompt changes or someone says retry"
 
 
 def _need_undoable(turn: Turn) -> None:
@@ -282,4 +302,5 @@ _VERBS: Mapping[str, Callable[[Turn], str]] = {
     "skip": _skip,
     "undo": _undo,
 }
-_TAKE_ARGUMENTS = frozenset({"undo"})
+#: And what it is.
+_TAKE_ARGUMENTS: Mapping[str, str] = {"undo": "REVISION", "promote-full": "ARM"}

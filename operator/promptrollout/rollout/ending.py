@@ -37,7 +37,7 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
 
 
 def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.ROLLED_BACK) -> None:
-    """Weight 0 in one write; what was tried stays rejected until the spec changes or someone says retry."""
+    """Weight 0 in one write; what was tried stays rejected until the prompt changes or someone says retry."""
     candidate, stable = turn.status.candidate, turn.status.stable
     if candidate is not None and candidate.undelivered:
         _refuse(

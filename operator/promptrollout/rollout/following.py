@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from promptrollout.api.gates import GatePlace
-from promptrollout.api.status import Candidate, Challenger, Outcome, Progress, RevisionRef
+from promptrollout.api.status import Candidate, Challenger, Outcome, Pause, Progress, RevisionRef
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, running_pins, salt_for, serve
 from promptrollout.rollout.gateplan import gates_at
 from promptrollout.rollout.returning import go_back, history_entry, keep_history, within_window
 from promptrollout.rollout.sourcing import tell_changes
+from promptrollout.rollout.standing import COMMAND
 from promptrollout.rollout.strategies import Goal
-from promptrollout.rollout.turn import Turn
+from promptrollout.rollout.turn import Turn, challengers
 
 
 def follow_prompt(turn: Turn) -> None:
@@ -75,12 +76,18 @@ def start_trial(turn: Turn, goal: Goal, attempt: int = 1) -> None:
         changes=changes,
         undelivered=bool(gates),
     )
-    turn.set(candidate=candidate, rejected=None, pause=None, analysis=None, concluded=None)
+    turn.set(candidate=candidate, rejected=None, pause=_still_paused(turn), analysis=None, concluded=None)
     tell_changes(turn, changes)
     if not gates:
         deliver(turn)
     elif stable is not None:
-        serve(turn, arms_of(stable.revision))
+        serve(turn, arms_of(stable.revision), pins=running_pins(turn))
+
+
+def _still_paused(turn: Turn) -> Pause | None:
+    """What a person has paused goes on when a person says so, whichever prompt is wanted by then."""
+    paused = turn.status.pause
+    return paused.but(since=turn.now) if paused and paused.reason == COMMAND else None
 
 
 def deliver(turn: Turn) -> None:
@@ -89,12 +96,14 @@ def deliver(turn: Turn) -> None:
     if candidate is None:
         return
     if stable is None:
-        turn.set(candidate=None)
+        turn.set(candidate=None, pause=None)
         _deliver_first(turn, candidate.revision, candidate.started_at)
         return
     turn.set(candidate=candidate.but(undelivered=False))
     salt = salt_for(turn.seen.uid, stable.revision, candidate.revision)
-    serve(turn, arms_of(stable.revision, candidate), salt)
+    tried = {arm.revision for arm in challengers(candidate)}
+    pins = [pin for pin in running_pins(turn) if pin.revision not in tried]
+    serve(turn, arms_of(stable.revision, candidate), salt, pins)
     again = f", attempt {candidate.attempt}" if candidate.attempt > 1 else ""
     turn.note(
         "CandidateDelivered",
@@ -145,6 +154,6 @@ def _supersede(turn: Turn, goal: Goal | None) -> None:
     if candidate is None:
         return
     remember(turn, in_trial(turn.status), Outcome.SUPERSEDED, "SpecChanged")
-    turn.set(candidate=None, pause=None, analysis=None)
+    turn.set(candidate=None, analysis=None)
     gives_way_to = f"revision {turn.seen.wanted}" if goal is None or not goal.arms else "another test"
     turn.note("Superseded", f"the spec wants something else: {named(candidate)} gives way to {gives_way_to}")

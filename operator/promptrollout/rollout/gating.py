@@ -5,16 +5,16 @@ harness has measured.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from promptrollout.api.gates import GatePlace, OnTimeout
 from promptrollout.api.quantities import format_duration
 from promptrollout.api.status import GateRun
 from promptrollout.rollout.contest import in_trial
-from promptrollout.rollout.delivering import seconds
 from promptrollout.rollout.ending import roll_back
 from promptrollout.rollout.following import deliver
 from promptrollout.rollout.gateplan import APPROVAL, Asked, GateRequest, all_gates, gates_at, run_id
+from promptrollout.rollout.standing import counted
 from promptrollout.rollout.turn import Turn
 
 PASSED, FAILED, TIMED_OUT, SKIPPED = "Passed", "Failed", "TimedOut", "Skipped"
@@ -226,7 +226,7 @@ def _put_off_deadline(turn: Turn, run: GateRun) -> None:
     since = _stood_since(run, turn)
     if candidate is None or since is None or not _is_present(turn, run):
         return
-    turn.set(candidate=candidate.but(held=candidate.held + seconds(max(turn.now - since, timedelta(0)))))
+    turn.set(candidate=candidate.but(held=candidate.held + counted(turn, since, turn.now)))
 
 
 def _stood_since(run: GateRun, turn: Turn) -> datetime | None:

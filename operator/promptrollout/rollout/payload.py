@@ -2,7 +2,7 @@
 
 from promptrollout.api.base import to_rfc3339
 from promptrollout.api.spec import RolloutSpec
-from promptrollout.api.status import RolloutStatus, ShadowRun
+from promptrollout.api.status import Delivered, RolloutStatus, ShadowRun
 from promptrollout.delivery import ArmWeight, Payload, PinnedRevision, Shadow
 
 
@@ -24,9 +24,14 @@ def payload_of(key: str, spec: RolloutSpec, status: RolloutStatus) -> Payload | 
         salt=delivered.salt,
         arms=tuple(ArmWeight(arm.name, arm.revision, arm.weight) for arm in delivered.arms),
         shadow=_shadow(delivered.shadow) if delivered.shadow else None,
-        pinned=tuple(PinnedRevision(pin.revision, to_rfc3339(pin.until)) for pin in delivered.pins),
+        pinned=pinned_of(delivered),
     )
 
 
 def _shadow(run: ShadowRun) -> Shadow:
     return Shadow(run.revision, run.sample, run.max_concurrent, run.usd_per_hour)
+
+
+def pinned_of(delivered: Delivered) -> tuple[PinnedRevision, ...]:
+    """What conversations may still end with."""
+    return tuple(PinnedRevision(pin.revision, to_rfc3339(pin.until)) for pin in delivered.pins)

@@ -12,15 +12,16 @@ UNDONE = "Undone"
 
 def proven(turn: Turn) -> list[str]:
     """Revisions that were stable before, the latest first; not those that were rolled back or undone since."""
-    latest: dict[str, Outcome] = {}
-    for entry in turn.status.history:
-        latest.setdefault(entry.revision, entry.outcome)
     stable = turn.status.stable
-    return [
-        revision
-        for revision, outcome in latest.items()
-        if outcome is Outcome.PROMOTED and not (stable and stable.revision == revision)
-    ]
+    return [each for each in _stood(turn.status.history) if not (stable and stable.revision == each)]
+
+
+def _stood(entries: Sequence[HistoryEntry]) -> list[str]:
+    latest: dict[str, Outcome] = {}
+    for entry in entries:
+        if entry.outcome is not Outcome.SUPERSEDED:  # says nothing of the revision: the spec wanted another
+            latest.setdefault(entry.revision, entry.outcome)
+    return [revision for revision, outcome in latest.items() if outcome is Outcome.PROMOTED]
 
 
 def within_window(turn: Turn, revision: str) -> bool:
@@ -47,15 +48,18 @@ def go_back(turn: Turn, revision: str, reason: str, undone: str = "") -> None:
 
 
 def keep_history(turn: Turn, entries: Sequence[HistoryEntry]) -> None:
-    """As many entries as the spec says, and beyond that the promoted ones that its rollbackWindow may need."""
+    """As many entries as the spec says, and beyond that what it may have to go back to.
+
+    That is as many as rollbackWindow says, and one for `undo` in any case, however often something was tried since.
+    """
     if turn.spec is None:
         turn.set(history=list(entries))
         return
     kept = list(entries[: turn.spec.revision_history_limit])
-    promoted = list(dict.fromkeys(e.revision for e in entries if e.outcome is Outcome.PROMOTED))
-    needed = set(promoted[: (turn.spec.rollback_window or 0) + 1]) - {e.revision for e in kept}
-    for entry in entries[len(kept) :] if turn.spec.rollback_window else ():
-        if entry.revision in needed:
+    needed = set(_stood(entries)[: (turn.spec.rollback_window or 1) + 1])
+    needed -= {entry.revision for entry in kept if entry.outcome is Outcome.PROMOTED}
+    for entry in entries[len(kept) :]:
+        if entry.revision in needed and entry.outcome is Outcome.PROMOTED:
             needed.discard(entry.revision)
             kept.append(entry)
     turn.set(history=kept)

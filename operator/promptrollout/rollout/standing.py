@@ -70,6 +70,14 @@ def elapsed(progress: Progress, now: datetime) -> timedelta:
     return max(until - progress.since - timedelta(seconds=progress.held), timedelta(0))
 
 
+def counted(turn: Turn, since: datetime, until: datetime) -> float:
+    """Seconds between two moments for which the deadline is put off: it stands outside the windows anyway."""
+    span = max(until - since, timedelta(0))
+    if turn.strategy and not turn.seen.problems:  # a schedule may be among what is wrong
+        span -= turn.strategy.uncounted(since, until)
+    return seconds(span)
+
+
 def forget_the_future(turn: Turn) -> None:
     """A clock that was set back must leave nothing to wait for a moment that is still far away."""
     now, status = turn.now, turn.status
@@ -106,6 +114,6 @@ def _no_later(arm: ArmAnalysis, now: datetime) -> ArmAnalysis:
 def _put_off_deadline(turn: Turn, since: datetime, other: datetime | None) -> None:
     """Pauses and blind times overlap: the one that ends counts only as far as the `other` has not begun."""
     candidate = turn.status.candidate
-    stood = seconds((other or turn.now) - since)
+    stood = counted(turn, since, other or turn.now)
     if candidate and stood > 0:
         turn.set(candidate=candidate.but(held=candidate.held + stood))

@@ -12,7 +12,7 @@ MEANINGS: Mapping[Phase, str] = {
     Phase.PAUSED: "weights stand until a person speaks, or until what is waited for is there; harm still rolls back",
     Phase.AWAITING_APPROVAL: "weights stand until a person approves",
     Phase.ROLLING_BACK: "stable has all weight again; pods are loading that",
-    Phase.DEGRADED: "the wanted was rolled back; stable serves all until the spec changes or someone says retry",
+    Phase.DEGRADED: "the wanted was rolled back; stable serves all until the prompt changes or someone says retry",
     Phase.HEALTHY: "one revision serves all, and the pods have it",
     Phase.INVALID: "the spec is wrong or nothing can be delivered; what is served stays",
 }

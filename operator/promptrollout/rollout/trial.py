@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from promptrollout.analysis import Verdict
 from promptrollout.api.quantities import format_weight
 from promptrollout.api.spec import OnInconclusive
-from promptrollout.api.status import Progress, ShadowRun
+from promptrollout.api.status import Candidate, Progress, ShadowRun
 from promptrollout.rollout.comparing import (
     metrics_problem,
     reading_behind,
@@ -76,6 +76,7 @@ def run_trial(turn: Turn) -> None:
         _await_pods(turn)
         return
     _start_clock(turn, loaded_at)
+    _count_anew(turn)
     if _stands_still(turn, strategy) or not _gate_of_step_passed(turn, strategy):
         return
     if promoting := turn.status.candidate.promoting:
@@ -111,11 +112,19 @@ def view_of(turn: Turn) -> View:
         weight=candidate_weight(turn.status.delivered),
         elapsed=elapsed(candidate.progress, turn.now),
         verdict=verdict,
-        samples=seen.samples if seen else 0,
+        samples=max(seen.samples - candidate.progress.answered, 0) if seen else 0,
         compares=bool(spec.analysis.metrics),
         outlook=(seen.nothing_matched or outlook) if seen and verdict is Verdict.NoData else outlook,
         arms=arm_views(turn),
     )
+
+
+def _answered(turn: Turn) -> int:
+    """The candidate's answers since the trial began, as far as they have been read."""
+    said, known = turn.comparison, turn.status.analysis
+    if said and not said.unreadable:
+        return said.samples
+    return max((metric.samples for metric in known.metrics), default=0) if known else 0
 
 
 def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
@@ -135,7 +144,7 @@ def advance(turn: Turn, strategy: Strategy, to: Advance | Split) -> None:
     serve(turn, arms_of(stable.revision, candidate, to.weights), pins=running_pins(turn), shadow=shadow)
     if acknowledged_at(turn) is not None and (served := turn.status.candidate):
         # The weight has not changed, so its loading is long ago: this step's time begins now.
-        turn.set(candidate=served.but(progress=served.progress.but(since=turn.now)))
+        _begin_step(turn, served, turn.now)
         turn.wake(turn.now)
     step, weights = f"step {to.step}/{strategy.steps}", _weights(to)
     turn.wait(f"{step} {_at(turn)}: waiting for the pods to load it")
@@ -230,7 +239,7 @@ def follow_edit(turn: Turn, strategy: Strategy) -> None:
     if step != progress.step and progress.since is not None:
         release_clock(turn)
         candidate = turn.status.candidate or candidate
-        progress = candidate.progress.but(since=turn.now, held=0.0)
+        progress = candidate.progress.but(since=turn.now, held=0.0, answered=_answered(turn))
     changed = progress.but(strategy=strategy.name, step=step, steps=strategy.steps, plan=strategy.digest())
     turn.set(candidate=candidate.but(progress=changed))
     turn.note("StepsEdited", f"the steps were edited; it goes on at step {step}/{strategy.steps}")
@@ -242,7 +251,7 @@ def _past_deadline(turn: Turn, strategy: Strategy) -> bool:
         return False
     if stands_for_gate(turn):
         return False
-    allowed = turn.span(spec.progress_deadline) + timedelta(seconds=candidate.held)
+    allowed = turn.span(spec.progress_deadline) + strategy.grace + timedelta(seconds=candidate.held)
     deadline = candidate.started_at + allowed + strategy.uncounted(candidate.started_at, turn.now)
     if turn.now < deadline:
         turn.wake(deadline)
@@ -275,7 +284,19 @@ def _timeout(turn: Turn) -> str:
 def _start_clock(turn: Turn, loaded_at: datetime) -> None:
     candidate = turn.status.candidate
     if candidate and candidate.progress.since is None:
-        turn.set(candidate=candidate.but(progress=candidate.progress.but(since=loaded_at)))
+        _begin_step(turn, candidate, loaded_at)
+
+
+def _count_anew(turn: Turn) -> None:
+    """An edited metric forgets what it has counted."""
+    candidate, said = turn.status.candidate, turn.comparison
+    if candidate and said and not said.unreadable and said.samples < candidate.progress.answered:
+        turn.set(candidate=candidate.but(progress=candidate.progress.but(answered=said.samples)))
+
+
+def _begin_step(turn: Turn, candidate: Candidate, since: datetime) -> None:
+    progress = candidate.progress.but(since=since, answered=_answered(turn))
+    turn.set(candidate=candidate.but(progress=progress))
 
 
 def _stands_still(turn: Turn, strategy: Strategy) -> bool:

@@ -55,9 +55,14 @@ class AbTestStrategy:
         """How many challengers there are."""
         return len(self.prompts)
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+    @property
+    def grace(self) -> timedelta:
         """The horizon is a bound of its own."""
-        return min(parse_duration(self.spec.horizon), max(now - since, timedelta(0)))
+        return parse_duration(self.spec.horizon)
+
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:  # noqa: ARG002 - the protocol's signature
+        """A test has no schedule."""
+        return timedelta(0)
 
     def shut(self, now: datetime) -> Stay | None:  # noqa: ARG002 - the protocol's signature
         """A test has no schedule."""
@@ -127,8 +132,8 @@ class AbTestStrategy:
         leader = _leader(view.arms) or (view.arms[0] if len(view.arms) == 1 else None)
         if leader is None:
             return Refuse(
-                "no arm leads: none is shown to be not worse than the control. Wait, or abort and write the "
-                "prompt you want into spec.prompt"
+                "no arm leads: none is shown to be not worse than the control. Wait, abort to keep the control, or "
+                "name the arm you want: promote-full/ARM"
             )
         return Finish("Command", f"arm {leader.name} is promoted by command", leader.name)
 

@@ -58,7 +58,7 @@ class View:
         weight: the weight of all on trial now, in 1/10,000.
         elapsed: how long its weight has been loaded by the pods, pauses and blind times not counted.
         verdict: of all evidence since the trial began.
-        samples: the candidate's answers so far.
+        samples: the candidate's answers in this step.
         compares: whether any metric is compared at all.
         outlook: what the evidence lacks, as a phrase for people.
         arms: where several are tried together, each that is still in it.
@@ -170,8 +170,12 @@ class Strategy(Protocol):
     def rivals(self) -> int:
         """How many challengers compete to be shown better; 0: it is enough not to be worse."""
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
-        """How much of the time between two moments does not count for spec.progressDeadline."""
+    @property
+    def grace(self) -> timedelta:
+        """What comes on top of spec.progressDeadline."""
+
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:
+        """How much of the time between two moments does not count for spec.progressDeadline: no window is open."""
 
     def shut(self, now: datetime) -> Stay | None:
         """Why no weight may rise now by itself, and until when; None if it may."""
@@ -218,7 +222,12 @@ class OneCandidate:
         """Not being worse is enough."""
         return 0
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:  # noqa: ARG002 - the protocol's signature
+    @property
+    def grace(self) -> timedelta:
+        """Nothing."""
+        return timedelta(0)
+
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:  # noqa: ARG002 - the protocol's signature
         """All of it counts."""
         return timedelta(0)
 

@@ -9,7 +9,7 @@ from promptrollout.analysis import Verdict
 from promptrollout.api.calendar import Calendar
 from promptrollout.api.canary import Canary, CanaryStep
 from promptrollout.api.gates import StepGate
-from promptrollout.api.quantities import format_duration, format_weight, parse_duration, parse_weight
+from promptrollout.api.quantities import WHOLE, format_duration, format_weight, parse_duration, parse_weight
 from promptrollout.rollout.strategies.base import Advance, Finish, Move, OneCandidate, Stay, Undecided, View
 
 
@@ -50,10 +50,10 @@ class CanaryStrategy(OneCandidate):
         schedule = self.spec.schedule
         return Calendar.parse(schedule.time_zone, schedule.windows) if schedule else None
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:
         """The time when weights may not rise."""
         calendar = self._calendar
-        return calendar.shut(since, now) if calendar else timedelta(0)
+        return calendar.shut(since, until) if calendar else timedelta(0)
 
     def shut(self, now: datetime) -> Stay | None:
         """Outside the windows of the schedule."""
@@ -109,7 +109,8 @@ class CanaryStrategy(OneCandidate):
         return weights
 
     def _where(self, view: View) -> str:
-        return f"step {view.step}/{self.steps} at {format_weight(view.weight)}"
+        alone = ", where nothing is left to compare it with" if view.compares and view.weight == WHOLE else ""
+        return f"step {view.step}/{self.steps} at {format_weight(view.weight)}{alone}"
 
 
 def _missing(step: CanaryStep, view: View) -> tuple[str, timedelta | None]:

@@ -51,9 +51,9 @@ class ShadowStrategy(OneCandidate):
         found = self._canary.relocate(weight, step)
         return found if found > 1 else 0
 
-    def uncounted(self, since: datetime, now: datetime) -> timedelta:
+    def uncounted(self, since: datetime, until: datetime) -> timedelta:
         """The time when the canary's weights may not rise."""
-        return self._canary.uncounted(since, now) if self._canary else timedelta(0)
+        return self._canary.uncounted(since, until) if self._canary else timedelta(0)
 
     def shut(self, now: datetime) -> Stay | None:
         """Outside the windows of the canary's schedule; a shadow with no canary has none."""
