@@ -209,13 +209,10 @@ WRONG = (
         "exactly",
     ),
     _test(
-        "an arm from a registry",
-        [
-            _CONTROL,
-            {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a", "version": "1"}}},
-        ],
+        "an arm from a registry without version or alias",
+        [_CONTROL, {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a"}}}],
         ".arms[1].prompt.registryRef",
-        "inline or in a ConfigMap",
+        "either a version or an alias",
     ),
     _test("no horizon to speak of", [_CONTROL, _TERSE], ".horizon", horizon="5s"),
     Wrong(
@@ -490,6 +487,18 @@ RIGHT: dict[str, dict[str, object]] = {
         {
             "abTest": {
                 "arms": [_CONTROL, {**_TERSE, "prompt": {"configMapRef": {"name": "terse", "key": "text"}}}],
+                "horizon": "14d",
+            }
+        },
+    ),
+    "a test of a prompt in a registry": spec_with(
+        "strategy",
+        {
+            "abTest": {
+                "arms": [
+                    _CONTROL,
+                    {**_TERSE, "prompt": {"registryRef": {"registry": "p", "name": "a", "version": 1}}},
+                ],
                 "horizon": "14d",
             }
         },

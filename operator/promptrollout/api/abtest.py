@@ -29,11 +29,6 @@ class AbTestArm(ApiModel):
                 "arms are not called stable or candidate: the operator uses these names; take another",
                 ".name",
             ),
-            Rule(
-                "!has(self.prompt) || !has(self.prompt.registryRef)",
-                "the prompt of an arm is written inline or in a ConfigMap; one of a registry may stand in spec.prompt",
-                ".prompt.registryRef",
-            ),
         )
     )
 
