@@ -67,6 +67,11 @@ def _schedule(name: str, schedule: dict[str, object], at: str, server: str = "")
     return _wrong(name, "strategy.canary.schedule", schedule, f"strategy.canary.schedule{at}", server)
 
 
+def _shadow(name: str, changes: dict[str, object], at: str, server: str) -> Wrong:
+    spec = spec_with("strategy", {"shadow": {"sample": 10, "duration": "6h", **changes}})
+    return Wrong(name, spec, f"spec.strategy.shadow{at}", server)
+
+
 def _gate(name: str, gate: dict[str, object], at: str, server: str = "") -> Wrong:
     return _wrong(name, "gates", [{"name": "g", **gate}], f"gates[0]{at}", server)
 
@@ -76,6 +81,7 @@ _EITHER = "either a weight or a gate"
 _ONE_KIND = "exactly one of job, webhook and approval"
 _WEIGHT = "should match '^(100"
 _ENDS = "nothing ends this step"
+_NOW, _NOBODY, _ALL = "0 is no time at all", "0 is no share at all", "nothing is left to compare with"
 _MINUTES = "[0-9]+(ms|s|m|h|d)"
 
 WRONG = (
@@ -121,7 +127,11 @@ WRONG = (
         "either messages or",
     ),
     _wrong(
-        "a part's odd name", "prompt.inline", {"parts": {"A b": {"text": "b"}}}, "prompt.inline.parts.A b"
+        "a part's odd name",
+        "prompt.inline",
+        {"parts": {"A b": {"text": "b"}}},
+        "prompt.inline.parts.A b",
+        "the name of a part has",
     ),
     _wrong(
         "an unknown template format",
@@ -157,12 +167,28 @@ WRONG = (
         "delivery.podSelector.matchLabels",
         {"app": "a b"},
         "delivery.podSelector.matchLabels",
+        "not the value of a label",
     ),
     _wrong(
         "a label's key that is none",
         "delivery.podSelector.matchLabels",
         {"a b": "c"},
         "delivery.podSelector.matchLabels",
+        "not the key of a label",
+    ),
+    _wrong(
+        "a requirement on what is no label",
+        "delivery.podSelector.matchExpressions",
+        [{"key": "a/b/c", "operator": "Exists"}],
+        "delivery.podSelector.matchExpressions[0].key",
+        "not the key of a label",
+    ),
+    _wrong(
+        "a requirement of what is no label's value",
+        "delivery.podSelector.matchExpressions",
+        [{"key": "a", "operator": "In", "values": ["b", "-c"]}],
+        "delivery.podSelector.matchExpressions[0].values[1]",
+        "not the value of a label",
     ),
     _wrong(
         "In without values",
@@ -178,7 +204,8 @@ WRONG = (
         "delivery.podSelector.matchExpressions[0].values",
         "In and NotIn need values",
     ),
-    _wrong("a quorum of nobody", "delivery.acknowledge.quorum", "0%", "delivery.acknowledge.quorum"),
+    _wrong("a quorum of nobody", "delivery.acknowledge.quorum", "0%", "delivery.acknowledge.quorum", _NOBODY),
+    _wrong("a quorum of none", "delivery.acknowledge.quorum", 0, "delivery.acknowledge.quorum", _NOBODY),
     _wrong(
         "a quorum that is no share",
         "delivery.acknowledge.quorum",
@@ -186,7 +213,9 @@ WRONG = (
         "delivery.acknowledge.quorum",
         _WEIGHT,
     ),
-    _wrong("no time to acknowledge", "delivery.acknowledge.timeout", "0s", "delivery.acknowledge.timeout"),
+    _wrong(
+        "no time to acknowledge", "delivery.acknowledge.timeout", "0s", "delivery.acknowledge.timeout", _NOW
+    ),
     # The strategy.
     _wrong("no strategy", "strategy", {}, "strategy", "exactly one strategy"),
     _test("one arm", [_CONTROL], ".arms", "should have at least 2 items"),
@@ -201,7 +230,12 @@ WRONG = (
         "take another",
     ),
     _test("an arm twice", [_CONTROL, {**_TERSE, "name": "control"}], ".arms[1].name", "Duplicate value"),
-    _test("an arm without weight", [{**_CONTROL, "weight": 100}, {**_TERSE, "weight": 0}], ".arms[1].weight"),
+    _test(
+        "an arm without weight",
+        [{**_CONTROL, "weight": 100}, {**_TERSE, "weight": 0}],
+        ".arms[1].weight",
+        _NOBODY,
+    ),
     _test(
         "an arm without text",
         [_CONTROL, {**_TERSE, "prompt": {"inline": {}}}],
@@ -209,13 +243,10 @@ WRONG = (
         "exactly",
     ),
     _test(
-        "an arm from a registry",
-        [
-            _CONTROL,
-            {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a", "version": "1"}}},
-        ],
+        "an arm from a registry without version or alias",
+        [_CONTROL, {**_TERSE, "prompt": {"registryRef": {"registry": "prompts", "name": "a"}}}],
         ".arms[1].prompt.registryRef",
-        "inline or in a ConfigMap",
+        "either a version or an alias",
     ),
     _test("no horizon to speak of", [_CONTROL, _TERSE], ".horizon", horizon="5s"),
     Wrong(
@@ -229,7 +260,12 @@ WRONG = (
     _schedule(
         "a window without a day", {"timeZone": "UTC", "windows": ["09:00-17:00"]}, ".windows[0]", "windows"
     ),
-    _schedule("a window of no length", {"timeZone": "UTC", "windows": ["Mon 09:00-09:00"]}, ".windows[0]"),
+    _schedule(
+        "a window of no length",
+        {"timeZone": "UTC", "windows": ["Mon 09:00-09:00"]},
+        ".windows[0]",
+        "ends when it begins",
+    ),
     _schedule(
         "a zone that is none", {"timeZone": "Europe/Atlantis", "windows": ["Mon 09:00-17:00"]}, ".timeZone"
     ),
@@ -277,7 +313,7 @@ WRONG = (
     _step("no weight", {"duration": "10m"}, ".weight", _EITHER),
     _step("a weight beside a gate", {"weight": 5, "duration": "10m", "gate": _ASK}, ".weight", _EITHER),
     _step("a gate that lasts", {"gate": _ASK, "duration": "10m"}, "", "keeps the weight"),
-    _wrong("nothing but a gate", _STEPS, [{"gate": _ASK}], _STEPS),
+    _wrong("nothing but a gate", _STEPS, [{"gate": _ASK}], _STEPS, "add a step with a weight"),
     _gate("a gate that asks nothing", {}, "", _ONE_KIND),
     _gate("a gate that asks two things", {**_ASK, "webhook": {"name": "w"}}, "", _ONE_KIND),
     _gate("a job without template", {"job": {}}, ".job", "either templateRef or template"),
@@ -288,7 +324,8 @@ WRONG = (
         ".always",
         "BeforeDelivery only",
     ),
-    _gate("a gate's timeout of nothing", {**_ASK, "timeout": "0s"}, ".timeout"),
+    _gate("a gate's timeout of nothing", {**_ASK, "timeout": "0s"}, ".timeout", _NOW),
+    _gate("a gate's timeout of next to nothing", {**_ASK, "timeout": "1ms"}, ".timeout"),
     _wrong(
         "two gates of one name",
         "gates",
@@ -312,13 +349,16 @@ WRONG = (
         "bounds until or minSamples",
     ),
     _step("no samples", {"weight": 5, "minSamples": 0}, ".minSamples", "greater than or equal to 1"),
-    _step("samples at weight 0", {"weight": 0, "minSamples": 5}, ".weight"),
-    _step("evidence at 100 %", {"weight": 100, "until": "Evidence", "timeout": "1h"}, ".weight"),
+    _step("samples at weight 0", {"weight": 0, "minSamples": 5}, ".weight", "gets no requests"),
+    _step("samples at 0.00 %", {"weight": "0.00%", "minSamples": 5}, ".weight", "gets no requests"),
+    _step("evidence at 100 %", {"weight": 100, "until": "Evidence", "timeout": "1h"}, ".weight", _ALL),
+    _step("evidence at 100.0 %", {"weight": "100.0%", "until": "Evidence", "timeout": "1h"}, ".weight", _ALL),
     _step("a duration in words", {"weight": 5, "duration": "long"}, ".duration", _MINUTES),
     _step("a duration without unit", {"weight": 5, "duration": "90"}, ".duration", _MINUTES),
     _step("a negative duration", {"weight": 5, "duration": "-1m"}, ".duration", _MINUTES),
     _step("a number as duration", {"weight": 5, "duration": 90}, ".duration", "must be of type string"),
-    _step("a duration of nothing", {"weight": 5, "duration": "0s"}, ".duration"),
+    _step("a duration of nothing", {"weight": 5, "duration": "0s"}, ".duration", _NOW),
+    _step("a duration of nothing in detail", {"weight": 5, "duration": "00h0m"}, ".duration", _NOW),
     _step("a duration of centuries", {"weight": 5, "duration": "999999d"}, ".duration"),
     _step("a step shorter than a window", {"weight": 5, "duration": "10s"}, ".duration"),
     _step(
@@ -344,7 +384,7 @@ WRONG = (
     ),
     # The analysis.
     _wrong("a source by URL", "analysis.source", "http://prometheus:9090", "analysis.source", "should match"),
-    _wrong("windows of nothing", "analysis.interval", "0s", "analysis.interval"),
+    _wrong("windows of nothing", "analysis.interval", "0s", "analysis.interval", _NOW),
     _wrong("windows shorter than any scrape", "analysis.interval", "20ms", "analysis.interval"),
     _wrong("a warm-up as long as the step", "analysis.warmUp", "10m", f"{_STEPS}[0].duration"),
     _wrong(
@@ -354,8 +394,8 @@ WRONG = (
         "analysis.onInconclusive",
         "Unsupported value",
     ),
-    _wrong("a certainty of none", "analysis.confidence", "0.2", "analysis.confidence"),
-    _wrong("a certainty in per cent", "analysis.confidence", "95", "analysis.confidence"),
+    _wrong("a certainty of none", "analysis.confidence", "0.2", "analysis.confidence", "from 0.5 to 0.9999"),
+    _wrong("a certainty in per cent", "analysis.confidence", "95", "analysis.confidence", "from 0.5 to 0.99"),
     _wrong(
         "a float as certainty", "analysis.confidence", 0.95, "analysis.confidence", "must be of type string"
     ),
@@ -364,12 +404,14 @@ WRONG = (
         "analysis.correlation",
         {"meanRequestsPerUnit": "8", "icc": "2"},
         "analysis.correlation.icc",
+        "from 0 to 1",
     ),
     _wrong(
         "fewer than one request per unit",
         "analysis.correlation",
         {"meanRequestsPerUnit": "0.5"},
         "analysis.correlation.meanRequestsPerUnit",
+        "from 1 to 1e+06",
     ),
     _wrong(
         "metrics of the same name",
@@ -417,9 +459,14 @@ WRONG = (
         ".events.total",
         "total must contain {{revision}}",
     ),
-    _metric("a ratio that demands better", {"preset": "sdk/errors", "ratio": "0.9"}, ".ratio"),
     _metric(
-        "a promotion that demands better", {"preset": "sdk/errors", "promoteRatio": "0.9"}, ".promoteRatio"
+        "a ratio that demands better", {"preset": "sdk/errors", "ratio": "0.9"}, ".ratio", "from 1 to 100"
+    ),
+    _metric(
+        "a promotion that demands better",
+        {"preset": "sdk/errors", "promoteRatio": "0.9"},
+        ".promoteRatio",
+        "from 1 to 100",
     ),
     _metric("a negative margin", {"preset": "sdk/errors", "margin": "-0.1"}, ".margin", "should match"),
     _metric("a float margin", {"preset": "sdk/errors", "margin": 0.1}, ".margin", "must be of type string"),
@@ -428,7 +475,18 @@ WRONG = (
     _wrong("a deadline before the last step", "progressDeadline", "20m", "progressDeadline"),
     _wrong("no history", "revisionHistoryLimit", 0, "revisionHistoryLimit", "greater than or equal to 1"),
     _wrong(
-        "conversations that have no time to end", "assignment.drainTimeout", "0s", "assignment.drainTimeout"
+        "conversations that have no time to end",
+        "assignment.drainTimeout",
+        "0s",
+        "assignment.drainTimeout",
+        _NOW,
+    ),
+    _wrong("a deadline at once", "progressDeadline", "0m", "progressDeadline", _NOW),
+    _wrong("metrics that may not fail", "analysis.metricsTimeout", "0s", "analysis.metricsTimeout", _NOW),
+    _shadow("a shadow of nothing", {"sample": "0%"}, ".sample", _NOBODY),
+    _shadow("a shadow of no time", {"duration": "0s"}, ".duration", _NOW),
+    _shadow(
+        "a shadow without money", {"budget": {"usdPerHour": "0.0"}}, ".budget.usdPerHour", "with no money"
     ),
 )
 
@@ -490,6 +548,18 @@ RIGHT: dict[str, dict[str, object]] = {
         {
             "abTest": {
                 "arms": [_CONTROL, {**_TERSE, "prompt": {"configMapRef": {"name": "terse", "key": "text"}}}],
+                "horizon": "14d",
+            }
+        },
+    ),
+    "a test of a prompt in a registry": spec_with(
+        "strategy",
+        {
+            "abTest": {
+                "arms": [
+                    _CONTROL,
+                    {**_TERSE, "prompt": {"registryRef": {"registry": "p", "name": "a", "version": 1}}},
+                ],
                 "horizon": "14d",
             }
         },

@@ -37,5 +37,9 @@ def test_a_long_report_is_cut():
     assert len(read_report(json.dumps({"report": "x" * 9000})).text) == 2048
 
 
+def test_half_of_a_surrogate_pair_reaches_nobody():
+    assert read_report('{"report": "\\ud83d!"}').text == "?!"
+
+
 def test_nonsense_never_breaks_it():
     assert read_report("[" * 100_000).text.startswith("[")

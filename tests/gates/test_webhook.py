@@ -155,6 +155,26 @@ async def test_an_answer_that_says_neither_is_a_failure(service, run_of, body):
     assert (await kind.run(run_of(GATE), lambda _: None)).result == "Failed"
 
 
+async def test_an_answer_may_come_in_pieces(service, run_of):
+    async def slowly(request):
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for piece in ('{"report": "', "x" * 3000, '", "passed": true}'):
+            await answer.write(piece.encode())
+            await asyncio.sleep(0.02)
+        return answer
+
+    _, kind = await service(slowly)
+    assert (await kind.run(run_of(GATE), lambda _: None)).result == "Passed"
+
+
+async def test_who_asks_for_no_pause_is_not_asked_without_end(service, run_of):
+    told, kind = await service((202, "", {"Retry-After": "0"}))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(kind.run(run_of(GATE), lambda _: None), 0.3)
+    assert len(told.asked) <= 31, "not sooner than after the first pause of a back-off, here 0.01 s"
+
+
 async def test_prompts_are_left_out_where_the_configuration_says_so(service, run_of):
     told, kind = await service((200, '{"passed": true}'), documents=False)
     await kind.run(run_of(GATE), lambda _: None)

@@ -1,6 +1,7 @@
 """Slack, Teams and Discord: the real Apprise against a server that has their names, by TLS through a proxy."""
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -96,6 +97,13 @@ async def test_nobody_is_called_by_what_an_author_wrote(chat, chat_service, lett
     await chat(kind).send(letter(f"gate said: {mention}"))
     assert mention not in str(chat_service.bodies)
     assert "entities" not in str(chat_service.bodies)
+
+
+@pytest.mark.parametrize("kind", ["teams", "discord"])
+async def test_nobody_is_shown_a_link_that_an_author_has_disguised(chat, chat_service, letter, kind):
+    await chat(kind).send(letter("see [your bank](https://evil.example), ||hidden||"))
+    said = json.dumps(chat_service.bodies)
+    assert (r"\\[your bank\\]" in said, r"\\|\\|hidden" in said) == (True, True)
 
 
 @pytest.mark.parametrize("kind", ["teams", "discord"])

@@ -117,6 +117,13 @@ async def test_the_pause_that_the_other_side_asks_for_is_kept_and_bounded(room, 
     assert other.sent[0][0] == pytest.approx(80.0, abs=1)
 
 
+async def test_who_asks_for_no_pause_at_all_gets_one(room, told):
+    other = Other(*[NotifierError("HTTP 429", after=0.0)] * 5)
+    room(other).dispatcher.post("team", told())
+    await asyncio.sleep(100)
+    assert other.sent[0][0] == pytest.approx(5.0, abs=0.1)
+
+
 async def test_a_failure_that_is_final_is_not_repeated_and_is_told(room, told):
     other = Other(NotifierError("HTTP 404", final=True))
     here = room(other)

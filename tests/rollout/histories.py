@@ -90,7 +90,7 @@ class Histories(RuleBasedStateMachine):
         self.said, self.pairs, self.in_shadow, self.command = {}, [], False, None
         self.config_map, self.written_at, self.write_fails = None, None, False
         self.unobserved, self.wake_at = 0, None
-        self.source, self.unresolved, self.answered = None, "", {}
+        self.source, self.arm_sources, self.unresolved, self.answered = None, {}, "", {}
         self.ruled, self.rules, self.policy_seen, self.policy_problems = False, None, None, ()
         self.lost = set()
 
@@ -319,6 +319,18 @@ class Histories(RuleBasedStateMachine):
         self.unresolved = DOWN if asked == "unknown" else ""
         self.happened()
 
+    @rule(
+        arm=st.sampled_from(sorted(ARMS)), asked=st.sampled_from(["inline", "answers", "sealed", "unknown"])
+    )
+    def arm_comes_from_a_registry(self, arm, asked):
+        """As above, of one arm's prompt."""
+        down = DOWN if asked in {"sealed", "unknown"} else ""
+        found = ("1", self.arms[arm]) if asked in {"answers", "sealed"} else ("", "")
+        seen = {arm: SourceSeen(f"registry prompts: {arm}", *found, down)}
+        self.arm_sources = {} if asked == "inline" else seen
+        self.unresolved = DOWN if asked == "unknown" else ""
+        self.happened()
+
     @rule(revisions=st.sets(st.sampled_from(REVISIONS)))
     def old_texts_are_lost(self, revisions):
         self.lost = revisions
@@ -327,7 +339,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def spec_and_delivery_are_mended(self):
         self.problems, self.unreadable_spec, self.blocked = (), False, ""
-        self.source, self.unresolved = None, ""
+        self.source, self.arm_sources, self.unresolved = None, {}, ""
         self.happened()
 
     @rule(fails=st.booleans())
@@ -405,6 +417,7 @@ class Histories(RuleBasedStateMachine):
             blocked=self.blocked,
             unresolved=self.unresolved,
             source=self.source,
+            arm_sources=dict(self.arm_sources),
             written=(config_map.sequence, written_at) if config_map else None,
             pods=PodsSeen(tuple(sorted(self.pods)), dict(self.loaded), unavailable=self.pods_fail)
             if self.looked

@@ -84,7 +84,9 @@ class Checked(Histories):
     def check_words(self, after):
         assert after.message
         types = [condition.type for condition in after.conditions]
-        assert set(types) == CONDITIONS | ({"PromptAvailable"} if after.source else set())
+        assert set(types) == CONDITIONS | (
+            {"PromptAvailable"} if after.source or after.arm_sources else set()
+        )
         assert len(set(types)) == len(types)
         facts = {condition.type: condition.status == "True" for condition in after.conditions}
         assert facts["Healthy"] == (after.phase is Phase.HEALTHY)
@@ -94,7 +96,8 @@ class Checked(Histories):
         assert (after.phase is Phase.INVALID) == bool(self.problems or self.policy_problems or self.blocked)
         if self.unresolved and after.phase is not Phase.INVALID:
             assert (after.phase, DOWN in after.message) == (Phase.PENDING, True)
-        if self.source and self.source.unavailable:
+        sources = [*([self.source] if self.source else []), *self.arm_sources.values()]
+        if any(source.unavailable for source in sources):
             assert facts["PromptAvailable"] is False
         if after.phase is Phase.INVALID:
             assert any(cure in after.message for cure in ("mend it", "delete it")), after.message

@@ -6,6 +6,7 @@ import pytest
 
 from promptrollout.api.status import PromptChanges
 from promptrollout.rollout import SourceSeen, decide
+from tests.rollout.conftest import ab_test
 
 A, B = "aaaa000000", "bbbb000000"
 ALIAS = "registry prompts: support, alias production"
@@ -115,3 +116,56 @@ def test_what_the_candidate_asks_of_applications_is_said_before_it_gets_traffic(
     told.pods_load()
     assert told.status.candidate.changes == changes, "it stays on record"
     assert "Against stable" not in told.status.message
+
+
+@pytest.fixture
+def tested(story, monkeypatch):
+    """A test of an arm whose prompt is looked up; what becomes of it is told by `found`."""
+    one = story(strategy=ab_test("Hold", {"warm": 50}))
+    one.seen = {}
+
+    def decided(spec, status, seen, now):
+        return decide(spec, status, replace(seen, **one.seen), now)
+
+    def found(version, unavailable="", **more):
+        revision = one.arms["warm"] if version else ""
+        one.seen = {"arm_sources": {"warm": SourceSeen(ALIAS, version, revision, unavailable)}, **more}
+        return one.turn()
+
+    monkeypatch.setitem(type(one).once.__globals__, "decide", decided)
+    one.found = found
+    return one
+
+
+def test_an_arms_prompt_is_recorded_with_its_arm_and_told_once(tested):
+    tested.found("1").turn()
+    (source,) = tested.status.arm_sources
+    assert (source.arm, source.version, source.revision) == ("warm", "1", tested.arms["warm"])
+    assert tested.status.source is None
+    assert tested.condition("PromptAvailable").message.startswith(f"arm warm: {ALIAS}")
+    assert tested.reasons.count("PromptResolved") == 1
+
+
+def test_a_test_goes_on_through_its_registrys_outage_which_is_said(tested):
+    tested.found("1").pods_load().pods_load()
+    before = tested.status.delivered
+    tested.found("1", unavailable=DOWN).pods_load()
+    assert (tested.phase, tested.status.delivered.arms) == ("Progressing", before.arms)
+    assert f"(arm warm: {DOWN}; revision {tested.arms['warm']}, found there before" in tested.status.message
+    assert tested.condition("PromptAvailable").status == "False"
+    tested.found("1")
+    assert tested.reasons[-1] == "PromptSourceAvailable"
+
+
+def test_an_arm_that_is_not_known_yet_holds_the_test_and_is_not_healthy(tested):
+    tested.found("", unavailable=DOWN, unresolved=f"arm warm: {DOWN}")
+    assert (tested.phase, tested.status.candidate) == ("Pending", None)
+    assert tested.status.message.startswith(f"arm warm: {DOWN}")
+    tested.found("1")
+    assert (tested.phase, tested.status.candidate.arms[0].name) == ("Delivering", "warm")
+
+
+def test_arms_written_inline_again_leave_nothing_of_their_sources(tested):
+    tested.found("1")
+    tested.seen = {}
+    assert tested.turn().status.arm_sources == []

@@ -23,6 +23,7 @@ SYSTEM, USER = (
     {"role": "user", "content": "{{question}}"},
 )
 WARMER = {**SYSTEM, "content": "You are a kind support agent of {{shop}}."}
+SCORES = [{"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"}]
 REF = {"name": "texts", "key": "support.yaml"}
 
 
@@ -187,6 +188,51 @@ def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(
         .weights_were(0, 1_000, 0)
         .the_status("back at stable", lambda s: s.stable == stable)
         .the_status("superseded", lambda s: s.raw.items("status.history")[0].text("outcome") == "Superseded")
+    )
+
+
+def a_test_of(arm):
+    control = {"name": "control", "weight": 50}
+    return {"arms": [control, {"name": "warm", "weight": 50, "prompt": arm}], "horizon": "1d"}
+
+
+def weights(status):
+    return {arm.name: arm.weight for arm in status.arms}
+
+
+def test_an_arm_of_a_registry_is_sealed_and_its_test_goes_on_while_the_registry_is_down(quiet, mlflow):
+    mlflow.set_alias("support", "production", 1)
+    when = (
+        quiet.strategy(abTest=a_test_of({"registryRef": registry_ref(alias="production")}))
+        .analysis(metrics=SCORES)
+        .an_applied_rollout("You are the control.")
+        .when()
+        .wait_for("the weights", lambda s: weights(s) == {"warm": 5_000, "stable": 5_000})
+        .wait_for_condition("Delivered")
+    )
+    (source,) = when.subject.status().raw.items("status.armSources")
+    served = when.subject.status().candidate
+    assert (source.text("arm"), source.text("version"), source.text("revision")) == ("warm", "1", served)
+    mlflow.stop()
+    try:
+        when.the_operator_is_killed().the_operator_starts()
+        when.wait_for("the outage", lambda s: s.condition("PromptAvailable").text("status") == "False")
+        (
+            when.then()
+            .the_status("the test goes on", lambda s: (s.phase, weights(s)["warm"]) == ("Progressing", 5_000))
+            .the_message_says("arm warm: registry prompts cannot be asked", f"revision {served}")
+        )
+        when.the_strategy_becomes(abTest=a_test_of({"registryRef": registry_ref(version=2)}))
+        when.wait_for(
+            "the change to be held",
+            lambda s: s.message.startswith("arm warm: registry prompts cannot be asked"),
+        )
+        when.wait_for_phase("Pending")
+        when.then().the_status("all get what they got", lambda s: weights(s)["warm"] == 5_000)
+    finally:
+        mlflow.start()
+    when.wait_for(
+        "the other test", lambda s: s.candidate not in {"", served} and weights(s).get("warm") == 5_000
     )
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import ConfigDict, Field
 
-from promptrollout.api.base import ApiModel, DnsLabel, Duration, Weight
+from promptrollout.api.base import ApiModel, DnsLabel, Share, Span
 from promptrollout.api.cel import Rule, rules
 from promptrollout.api.prompt import Prompt
 
@@ -29,11 +29,6 @@ class AbTestArm(ApiModel):
                 "arms are not called stable or candidate: the operator uses these names; take another",
                 ".name",
             ),
-            Rule(
-                "!has(self.prompt) || !has(self.prompt.registryRef)",
-                "the prompt of an arm is written inline or in a ConfigMap; one of a registry may stand in spec.prompt",
-                ".prompt.registryRef",
-            ),
         )
     )
 
@@ -42,7 +37,7 @@ class AbTestArm(ApiModel):
         default=None,
         description="The arm's prompt, in the form of spec.prompt. The one arm without is the control: spec.prompt.",
     )
-    weight: Weight = Field(
+    weight: Share = Field(
         description='The arm\'s share of units: 25 is 25 %, "12.5%" an eighth. All arms together have 100 %.'
     )
 
@@ -76,7 +71,7 @@ class AbTest(ApiModel):
             ),
         },
     )
-    horizon: Duration = Field(
+    horizon: Span = Field(
         description=(
             "How long to look for a winner, from the moment the pods have loaded the weights; "
             "then analysis.onInconclusive says what happens."

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from promptrollout.api.cel import Admitted, Rule, positive
 from promptrollout.api.quantities import DECIMAL_PATTERN, DURATION_PATTERN, WEIGHT_PATTERN, parse_weight
 from promptrollout.api.schema import DEFAULTS_UNSAID
 
@@ -99,6 +100,10 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_PATTERN = f"^{_LABEL}$"
 NAME_PATTERN = rf"^{_LABEL}(\.{_LABEL})*$"
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=32)]
+#: A length of time that is not nothing.
+Span = Annotated[
+    Duration, Admitted(Rule("self.matches('[1-9]')", "0 is no time at all; write for example 30s or 10m"))
+]
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=20)]
 DnsLabel = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=63)]
 DnsName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=253)]
@@ -126,7 +131,8 @@ Weight = Annotated[
         }
     ),
 ]
-
+#: A share that is not nothing.
+Share = Annotated[Weight, Admitted(Rule(positive("self"), "0 is no share at all; write a weight above 0"))]
 
 # Text and lists of `status` are bounded in the schema only, and cut when they are written: a status that the API
 # server refuses would leave an object stuck, and a stored one must be readable however long it is.

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from promptrollout.api.base import ApiModel, Duration, Weight
+from promptrollout.api.base import ApiModel, Span, Weight
 from promptrollout.api.calendar import WINDOW_PATTERN, ZONE_PATTERN
-from promptrollout.api.cel import Rule, rules
+from promptrollout.api.cel import Admitted, Rule, positive, rules
 from promptrollout.api.gates import StepGate
 
 
@@ -45,6 +45,17 @@ class CanaryStep(ApiModel):
                 "timeout bounds until or minSamples, and this step has neither; use duration",
                 ".timeout",
             ),
+            Rule(
+                f"!has(self.weight) || !(has(self.until) || has(self.minSamples)) || {positive('self.weight')}",
+                "at 0% the candidate gets no requests to wait for; write a weight above 0",
+                ".weight",
+            ),
+            Rule(
+                "!has(self.weight) || !has(self.until) || "
+                "!(type(self.weight) == int ? self.weight == 100 : self.weight.startsWith('100'))",
+                "at 100% nothing is left to compare with; after the last step the candidate gets 100% anyway",
+                ".weight",
+            ),
         )
     )
 
@@ -54,7 +65,7 @@ class CanaryStep(ApiModel):
     gate: StepGate | None = Field(
         default=None, description="Instead of a weight: what must pass before the next step."
     )
-    duration: Duration | None = Field(
+    duration: Span | None = Field(
         default=None,
         description="How long to stay (30m, 1h30m), from the moment the pods have loaded the weight.",
     )
@@ -67,7 +78,7 @@ class CanaryStep(ApiModel):
     until: Until | None = Field(
         default=None, description="Evidence: stay until the candidate is shown non-inferior, at most timeout."
     )
-    timeout: Duration | None = Field(
+    timeout: Span | None = Field(
         default=None,
         description="The longest stay with until or minSamples; then analysis.onInconclusive says what happens.",
     )
@@ -81,13 +92,21 @@ _PER_CENT = (
 _ASCENDING = f"self.map(s, has(s.weight), {_PER_CENT}).isSorted()"
 
 
+_NOT_EMPTY = Rule(
+    "self.substring(self.size() - 11, self.size() - 6) != self.substring(self.size() - 5)",
+    "a window that ends when it begins is empty; write 00:00-24:00 for the whole day",
+)
+
+
 class Schedule(ApiModel):
     """When weights may rise, by the clocks on the wall. Harm rolls back at any time."""
 
     time_zone: Annotated[str, StringConstraints(pattern=ZONE_PATTERN, max_length=64)] = Field(
         description="A time zone of the IANA database: Europe/Zurich, America/New_York, UTC."
     )
-    windows: list[Annotated[str, StringConstraints(pattern=WINDOW_PATTERN, max_length=64)]] = Field(
+    windows: list[
+        Annotated[str, StringConstraints(pattern=WINDOW_PATTERN, max_length=64), Admitted(_NOT_EMPTY)]
+    ] = Field(
         min_length=1,
         max_length=16,
         description=(
@@ -104,7 +123,13 @@ class Canary(ApiModel):
         min_length=1,
         max_length=64,
         description="The steps, in order. Weights may stay equal from step to step, but not fall.",
-        json_schema_extra=rules(Rule(_ASCENDING, "weights must not fall from one step to the next")),
+        json_schema_extra=rules(
+            Rule(_ASCENDING, "weights must not fall from one step to the next"),
+            Rule(
+                "self.exists(s, has(s.weight))",
+                "steps that are all gates give the candidate no requests; add a step with a weight",
+            ),
+        ),
     )
     schedule: Schedule | None = Field(
         default=None,

@@ -6,7 +6,10 @@ Rules stand beside the fields they speak of, in `json_schema_extra`. What CEL ca
 
 from dataclasses import dataclass
 
+from pydantic import GetJsonSchemaHandler
 from pydantic.config import JsonDict
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,19 @@ class Rule:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An annotation of a value's type: the rule that goes wherever that type stands."""
+
+    rule: Rule
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The value's schema, with the rule."""
+        return {**handler(schema), **rules(self.rule)}
+
+
 def rules(*these: Rule) -> JsonDict:
     """The `json_schema_extra` that carries these rules."""
     return {"x-kubernetes-validations": [rule.wire() for rule in these]}
@@ -44,6 +60,17 @@ def present(field: str) -> str:
 def filled(field: str) -> str:
     """The expression for: this optional list or map is there and not empty."""
     return f"(has(self.{field}) && size(self.{field}) > 0)"
+
+
+def positive(weight: str) -> str:
+    """The expression for: this weight, 5 or "0.5%", is not 0."""
+    return f"(type({weight}) == int ? {weight} > 0 : {weight}.matches('[1-9]'))"
+
+
+def between(low: float, high: float, example: str) -> Rule:
+    """A decimal string must be within these bounds."""
+    said = f"it must be from {low:g} to {high:g}; write for example '{example}'"
+    return Rule(f"double(self) >= {low!r} && double(self) <= {high!r}", said)
 
 
 def exactly_one(*expressions: str, message: str) -> Rule:

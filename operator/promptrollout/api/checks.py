@@ -73,10 +73,6 @@ def _prompts(spec: RolloutSpec) -> Problems:
         path = f"{_TEST}.arms[{index}].prompt"
         if arm.prompt is not None:
             yield from _prompt(arm.prompt, path)
-        if arm.prompt and arm.prompt.registry_ref:
-            # It would have to be remembered for each arm what a registry that is down has said before.
-            cure = "use inline or configMapRef; a registry's prompt may stand in spec.prompt"
-            yield Problem(f"{path}.registryRef", "is not for the arms of a test", cure)
 
 
 def _prompt(prompt: Prompt, path: str) -> Problems:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration
+from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Span
 from promptrollout.api.cel import Rule, exactly_one, present, rules
 from promptrollout.api.prompt import FreeObject
 
@@ -112,7 +112,7 @@ class Gate(ApiModel):
     approval: ApprovalGate | None = Field(
         default=None, description="Wait for the command approve. It does not count into progressDeadline."
     )
-    timeout: Duration | None = Field(
+    timeout: Span | None = Field(
         default=None, description="How long it may take to pass. Default: 1h; an approval 72h."
     )
     on_timeout: OnTimeout = Field(

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.base import ApiModel, Decimal, DnsLabel
-from promptrollout.api.cel import Rule, rules
+from promptrollout.api.cel import Admitted, Rule, between, rules
 
+Ratio = Annotated[Decimal, Admitted(between(1.0, 100.0, "1.2"))]
 Selector = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -114,7 +115,7 @@ class Metric(ApiModel):
             "may exceed one half (default 0.02)."
         ),
     )
-    ratio: Decimal | None = Field(
+    ratio: Ratio | None = Field(
         default=None,
         description=(
             "Which multiple of stable's is still harmless. Events: of the rate (default 1.2). Histograms: of the "
@@ -125,7 +126,7 @@ class Metric(ApiModel):
         default=None,
         description="Like margin, for promotion: what must be shown. Default: as margin; for events 0.002.",
     )
-    promote_ratio: Decimal | None = Field(
+    promote_ratio: Ratio | None = Field(
         default=None,
         description="Like ratio, for promotion: what must be shown. Default: as ratio; for events 1.4.",
     )

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from promptrollout.api.base import GROUP, VERSION, ApiModel, Duration
+from promptrollout.api.base import GROUP, VERSION, ApiModel, Span
 from promptrollout.api.canary import Canary
 from promptrollout.api.cel import Rule, exactly_one, present, rules
 from promptrollout.api.gates import Gates
@@ -53,7 +53,7 @@ class PolicyAssignment(ApiModel):
         default=None,
         description="Migrate: conversations of a rolled back candidate move to stable at once. Drain: they may end.",
     )
-    drain_timeout: Duration | None = Field(
+    drain_timeout: Span | None = Field(
         default=None, description="With Drain: how long such conversations may go on."
     )
 
@@ -84,7 +84,7 @@ class _Shared(ApiModel):
     assignment: PolicyAssignment | None = Field(
         default=None, description="What a rollback means for conversations in progress."
     )
-    progress_deadline: Duration | None = Field(
+    progress_deadline: Span | None = Field(
         default=None, description="The longest a rollout may take; then it is rolled back."
     )
     rollback_window: int | None = Field(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from promptrollout.api.base import ApiModel, DnsLabel, DnsName
+from promptrollout.api.base import LABEL_PATTERN, ApiModel, DnsLabel, DnsName
 from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
 
 Text = Annotated[str, StringConstraints(max_length=400_000)]
@@ -83,6 +83,11 @@ class InlinePrompt(Part):
             Rule(
                 f"!{filled('parts')} || !({filled('tools')} || has(self.responseFormat))",
                 "tools and responseFormat of a prompt with parts stand in the part that uses them",
+                ".parts",
+            ),
+            Rule(
+                f"!has(self.parts) || self.parts.all(name, name.size() <= 63 && name.matches('{LABEL_PATTERN}'))",
+                "the name of a part has lower-case letters, digits and '-', 63 at most",
                 ".parts",
             ),
         )

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from promptrollout.api.abtest import AbTest
-from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Weight
+from promptrollout.api.base import ApiModel, Decimal, DnsLabel, DnsName, Duration, Share, Span
 from promptrollout.api.canary import Canary
-from promptrollout.api.cel import Rule, exactly_one, filled, present, rules
+from promptrollout.api.cel import Admitted, Rule, between, exactly_one, filled, present, rules
 from promptrollout.api.gates import Gates
 from promptrollout.api.metrics import ONE_MEASURE, Metric
 from promptrollout.api.notify import Notifies
@@ -16,6 +16,10 @@ from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.shadow import Shadow
 
+_LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+_LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_IS_KEY = "is not the key of a label; write one like app or example.com/app"
+_IS_VALUE = "is not the value of a label; use letters, digits, '-', '_' and '.', 63 at most"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
 
@@ -38,7 +42,13 @@ class SelectorRequirement(ApiModel):
                 f"(self.operator in ['In', 'NotIn']) == {filled('values')}",
                 "In and NotIn need values; Exists and DoesNotExist take none",
                 ".values",
-            )
+            ),
+            Rule(f"self.key.matches('{_LABEL_KEY}')", f"this {_IS_KEY}", ".key"),
+            Rule(
+                f"!has(self.values) || self.values.all(value, value.matches('{_LABEL_VALUE}'))",
+                f"one of them {_IS_VALUE}",
+                ".values",
+            ),
         )
     )
 
@@ -60,7 +70,18 @@ class PodSelector(ApiModel):
                     f"{filled('matchLabels')} || {filled('matchExpressions')}",
                     "an empty podSelector would wait for every pod of the namespace; "
                     "name a label, or leave podSelector out",
-                )
+                ),
+                Rule(
+                    f"!has(self.matchLabels) || self.matchLabels.all(key, key.matches('{_LABEL_KEY}'))",
+                    f"one of them {_IS_KEY}",
+                    ".matchLabels",
+                ),
+                Rule(
+                    "!has(self.matchLabels) || "
+                    f"self.matchLabels.all(key, self.matchLabels[key].matches('{_LABEL_VALUE}'))",
+                    f"one of them {_IS_VALUE}",
+                    ".matchLabels",
+                ),
             ),
         }
     )
@@ -90,11 +111,11 @@ class Acknowledge(ApiModel):
             "None: pods without the SDK; a payload counts as loaded assumeLoadedAfter its write."
         ),
     )
-    quorum: Weight = Field(
+    quorum: Share = Field(
         default="100%",
         description="The share of ready pods that must have loaded a payload before weights move, such as 90%.",
     )
-    timeout: Duration = Field(
+    timeout: Span = Field(
         default="5m",
         description="How long pods may take before Delivered turns False with the missing pods' names.",
     )
@@ -154,7 +175,7 @@ class Assignment(ApiModel):
         default=OnRollback.MIGRATE,
         description="Migrate: conversations of a rolled back candidate move to stable at once. Drain: they may end.",
     )
-    drain_timeout: Duration = Field(
+    drain_timeout: Span = Field(
         default="30m", description="With Drain: how long such conversations may go on."
     )
 
@@ -212,10 +233,10 @@ def _default_metrics() -> list[Metric]:
 class Correlation(ApiModel):
     """How much the requests of one unit resemble each other, where that is known better than it can be measured."""
 
-    mean_requests_per_unit: Decimal = Field(
+    mean_requests_per_unit: Annotated[Decimal, Admitted(between(1.0, 1e6, "8"))] = Field(
         description="Requests of one unit (a conversation, say), on average; 1 means that requests are independent."
     )
-    icc: Decimal = Field(
+    icc: Annotated[Decimal, Admitted(between(0.0, 1.0, "0.2"))] = Field(
         default="0.2", description="The intra-class correlation of one unit's requests, from 0 to 1."
     )
 
@@ -230,9 +251,7 @@ class Analysis(ApiModel):
         default="default",
         description="The metric source, by its name in the operator's configuration; never a URL.",
     )
-    interval: Duration = Field(
-        default="30s", description="The length of one window; one look at the data each."
-    )
+    interval: Span = Field(default="30s", description="The length of one window; one look at the data each.")
     warm_up: Duration = Field(
         default="0s",
         description="Windows that begin sooner than this after a weight was loaded do not count.",
@@ -247,7 +266,7 @@ class Analysis(ApiModel):
         default=OnInconclusive.HOLD,
         description="When a timeout or the last step is over without proof: Hold, Promote or Rollback.",
     )
-    metrics_timeout: Duration = Field(
+    metrics_timeout: Span = Field(
         default="15m",
         description="How long metrics may be unreadable before the rollout is Paused and says so.",
     )
@@ -258,7 +277,7 @@ class Analysis(ApiModel):
             "counters, or a design effect of 4 where there are none."
         ),
     )
-    confidence: Decimal = Field(
+    confidence: Annotated[Decimal, Admitted(between(0.5, 0.9999, "0.95"))] = Field(
         default="0.95",
         description="1 - alpha: alpha bounds the chance that a harmless candidate is ever rolled back on evidence.",
     )
@@ -339,7 +358,7 @@ class RolloutSpec(ApiModel):
         default_factory=list,
         description="What else must agree, in this order: before the first delivery, or before promotion.",
     )
-    progress_deadline: Duration = Field(
+    progress_deadline: Span = Field(
         default="72h",
         json_schema_extra=DEFAULTS_BY_OPERATOR,
         description=(

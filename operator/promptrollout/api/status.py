@@ -151,6 +151,12 @@ class PromptSource(Remembered):
     unavailable: Sentence = Field(default="", description="Why not.")
 
 
+class ArmSource(PromptSource):
+    """Where the prompt of a test's arm comes from, and what was found there last."""
+
+    arm: Word = Field(description="The arm's name.")
+
+
 class PolicyInForce(Remembered):
     """The policy's rules under which the rollout goes on, whatever has become of the policy since."""
 
@@ -416,6 +422,10 @@ class RolloutStatus(Remembered):
     )
     source: PromptSource | None = Field(
         default=None, description="Where the wanted prompt was found, unless it is written inline."
+    )
+    arm_sources: Some[ArmSource] = Field(
+        default_factory=list,
+        description="Where the prompts of a test's arms were found, but for those that are written inline.",
     )
     policy: PolicyInForce | None = Field(
         default=None, description="The policy's rules that are in force, if the spec names a policy."

@@ -79,8 +79,9 @@ class Applier:
         for wanted in parsed.revisions if not parsed.problems else ():
             children.documents.setdefault(wanted.short, dict(wanted.document))
         live = _live(decision)
-        if parsed.wanted is not None and parsed.source is not None and not parsed.problems:
-            live.add(parsed.wanted.short)  # sealed at once: where it came from may not have it tomorrow
+        if not parsed.problems:
+            # Sealed at once: where it came from may not have it tomorrow.
+            live |= {seen.revision for seen in parsed.sources.values() if seen.revision}
         for short in live:
             if short not in children.revisions and short in children.documents:
                 revision = seal(children.documents[short])

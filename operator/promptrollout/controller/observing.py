@@ -11,7 +11,7 @@ from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.children import KIND_LABEL, ROLLOUT_LABEL, documents_in
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.outlook import outlook
-from promptrollout.controller.parsed import Parsed
+from promptrollout.controller.parsed import OWN, Parsed
 from promptrollout.delivery import (
     WHOLE,
     ArmWeight,
@@ -59,7 +59,8 @@ def observe(
         problems=parsed.problems or _too_large(entry, parsed, children, status),
         blocked=_blocked(entry, parsed, children, status),
         unresolved=parsed.unresolved,
-        source=parsed.source,
+        source=parsed.sources.get(OWN),
+        arm_sources={arm: seen for arm, seen in parsed.sources.items() if arm != OWN},
         changes=_changes(parsed, children, status),
         written=entry.written,
         pods=entry.pods,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from promptrollout.api.merging import Merged, PolicyRules, merge, policy_problems
 from promptrollout.api.parse import read_spec
 from promptrollout.api.problem import Problem
+from promptrollout.api.prompt import Prompt
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.cluster.objects import ObjectKey, RolloutObject
 from promptrollout.controller.gate_rules import gate_problems
@@ -17,6 +18,9 @@ from promptrollout.revision import Revision
 from promptrollout.rollout import SourceSeen
 from promptrollout.rollout.strategies import Strategy, strategy_of
 from promptrollout.sources.planning import Planned, plan_of
+
+#: Beside the names of arms: spec.prompt.
+OWN = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,8 @@ class Parsed:
         shadowed: what to compare while the candidate runs in the shadow.
         problems: what is wrong, by field path.
         rules: the policy's, with which the spec was merged; None without.
-        reference: where the prompt has to be looked up; None if it is written inline.
-        arm_references: where those of arms have to be, by arm.
-        source, unresolved: what became of looking it up; see Observations.
+        references: where prompts have to be looked up that are not written inline, by arm (`OWN`: spec.prompt).
+        sources, unresolved: what became of looking them up; see Observations.
     """
 
     uid: str
@@ -55,9 +58,8 @@ class Parsed:
     shadowed: Planned | None = None
     problems: tuple[Problem, ...] = ()
     rules: PolicyRules | None = None
-    reference: Reference | None = None
-    arm_references: Mapping[str, ConfigMapReference] = field(default_factory=dict)
-    source: SourceSeen | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    sources: Mapping[str, SourceSeen] = field(default_factory=dict)
     unresolved: str = ""
 
     def planned_for(self, *, shadow: bool) -> Planned | None:
@@ -100,7 +102,7 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
     arms = {
         name: sealed_inline(rollout, each, path)
         for name, (path, each) in strategy.prompts.items()
-        if each.config_map_ref is None
+        if each.inline is not None
     }
     problems = [*prompt.problems, *(problem for arm in arms.values() for problem in arm.problems)]
     problems += alike(strategy, {name: arm.revision for name, arm in arms.items()})
@@ -114,13 +116,17 @@ def _understood(seen: RolloutObject, raw: Mapping[str, object], known: Known) ->
         planned if isinstance(planned, Planned) else None,
         shadowed if isinstance(shadowed, Planned) else None,
         (*problems, *_unknown(spec, known)),
-        reference=_reference(seen.key.namespace, spec, known),
-        arm_references={
-            name: ConfigMapReference(ObjectKey(seen.key.namespace, each.config_map_ref.name))
-            for name, (_, each) in strategy.prompts.items()
-            if each.config_map_ref is not None
+        references={
+            arm: reference
+            for arm, (_, each) in prompts_of(spec).items()
+            if (reference := _reference(seen.key.namespace, each, known)) is not None
         },
     )
+
+
+def prompts_of(spec: RolloutSpec) -> Mapping[str, tuple[str, Prompt]]:
+    """Every prompt of a spec with its field path, by arm (`OWN`: spec.prompt)."""
+    return {OWN: ("spec.prompt", spec.prompt), **strategy_of(spec.strategy).prompts}
 
 
 def _for_what_is_under_way(
@@ -149,10 +155,11 @@ def _unknown(spec: RolloutSpec, known: Known) -> Iterator[Problem]:
     """What the operator's configuration does not name, or does not allow."""
     if spec.analysis.metrics and spec.analysis.source not in known.sources:
         yield _not_configured("spec.analysis.source", spec.analysis.source, known.sources, "sources")
-    registry = spec.prompt.registry_ref
-    if registry is not None and registry.registry not in known.registries:
-        path = "spec.prompt.registryRef.registry"
-        yield _not_configured(path, registry.registry, known.registries, "registries")
+    for path, prompt in prompts_of(spec).values():
+        registry = prompt.registry_ref
+        if registry is not None and registry.registry not in known.registries:
+            where = f"{path}.registryRef.registry"
+            yield _not_configured(where, registry.registry, known.registries, "registries")
     yield from gate_problems(spec, known.gates)
 
 
@@ -165,10 +172,10 @@ def _not_configured(path: str, name: str, known: frozenset[str], what: str) -> P
     )
 
 
-def _reference(namespace: str, spec: RolloutSpec, known: Known) -> Reference | None:
-    if (ref := spec.prompt.config_map_ref) is not None:
+def _reference(namespace: str, prompt: Prompt, known: Known) -> Reference | None:
+    if (ref := prompt.config_map_ref) is not None:
         return ConfigMapReference(ObjectKey(namespace, ref.name))
-    if (there := spec.prompt.registry_ref) is not None and there.registry in known.registries:
+    if (there := prompt.registry_ref) is not None and there.registry in known.registries:
         return RegistryReference(there.registry, there.name, there.version or "", there.alias or "")
     return None
 

@@ -9,8 +9,6 @@ from promptrollout.controller.documents import UnreadableError, read_document, r
 from promptrollout.delivery import PayloadTooLargeError, revision_config_map
 from promptrollout.revision import Revision, SealError, check_variables, seal
 
-_REGISTRY = "spec.prompt.registryRef"
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -47,9 +45,9 @@ def wanted_from_config_map(rollout: str, ref: ConfigMapRef, data: Mapping[str, o
     return _from_outside(rollout, path, where, document)
 
 
-def wanted_from_registry(rollout: str, where: str, document: Mapping[str, object]) -> Wanted:
-    """Of what a registry has; `where` says which prompt of which registry that is."""
-    return _from_outside(rollout, _REGISTRY, where, document)
+def wanted_from_registry(rollout: str, where: str, document: Mapping[str, object], path: str) -> Wanted:
+    """Of what a registry has; `where` says which prompt of which registry that is, `path` is that of the prompt."""
+    return _from_outside(rollout, f"{path}.registryRef", where, document)
 
 
 def missing_config_map(ref: ConfigMapRef, problem: str, path: str) -> Problem:
@@ -58,11 +56,10 @@ def missing_config_map(ref: ConfigMapRef, problem: str, path: str) -> Problem:
     return Problem(f"{path}.configMapRef", f"ConfigMap {ref.name} {problem}", cure)
 
 
-def missing_in_registry(problem: str) -> Problem:
-    """A prompt that a registry does not have."""
-    return Problem(
-        _REGISTRY, problem, "correct the name, the version or the alias, or add it to the registry"
-    )
+def missing_in_registry(problem: str, path: str) -> Problem:
+    """A prompt that a registry does not have; `path` is that of the prompt."""
+    cure = "correct the name, the version or the alias, or add it to the registry"
+    return Problem(f"{path}.registryRef", problem, cure)
 
 
 def _from_outside(rollout: str, path: str, where: str, document: Mapping[str, object]) -> Wanted:

@@ -21,7 +21,7 @@ class Report:
 
 
 def read_report(said: str) -> Report:
-    """Read a termination message or the body of an answer."""
+    """Read a termination message or the body of an answer. All text in it is valid Unicode afterwards."""
     try:
         data: object = json.loads(said)
     except (ValueError, RecursionError):
@@ -66,4 +66,6 @@ def _number(score: object) -> float | None:
 
 
 def _cut(text: str) -> str:
+    # JSON may spell half of a surrogate pair, which no UTF-8 can hold.
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= _LONGEST_REPORT else text[: _LONGEST_REPORT - 1] + "…"

@@ -69,7 +69,7 @@ class WebhookKind:
             if status and status < 500 and status not in _AGAIN and status != _WAITS:
                 raise GateError(f"webhook {gate.name} answers HTTP {status}")
             tell(GateAnswer(message=_progress(gate.name, status, said, attempt)))
-            await asyncio.sleep(wait if wait is not None else self._back_off(attempt))
+            await asyncio.sleep(self._back_off(attempt) if wait is None else max(wait, self._pause[0]))
 
     async def end(self, run: Run) -> None:
         """There is nothing to stop: the service sees that nobody asks any more."""
@@ -92,7 +92,7 @@ class WebhookKind:
             async with self._session(name, config).post(
                 config.url, data=body, headers=headers, allow_redirects=False
             ) as answer:
-                text = (await answer.content.read(_MOST_BYTES)).decode(errors="replace")
+                text = (await _beginning(answer.content)).decode(errors="replace")
                 return answer.status, text, _seconds(answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return 0, type(error).__name__, None
@@ -113,6 +113,14 @@ class WebhookKind:
                 timeout=aiohttp.ClientTimeout(total=config.timeout),
             )
         return self._sessions[name]
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """What comes, in however many pieces, as far as it is read at all."""
+    read = bytearray()
+    while len(read) < _MOST_BYTES and (piece := await content.read(_MOST_BYTES - len(read))):
+        read += piece
+    return bytes(read)
 
 
 def payload(run: Run, config: WebhookConfig) -> dict[str, object]:
@@ -147,6 +155,6 @@ def _progress(name: str, status: int, said: str, attempt: int) -> str:
 
 
 def _seconds(header: str | None) -> float | None:
-    if header is None or not header.isdigit():
+    if header is None or not (header.isascii() and header.isdecimal()):
         return None
     return min(float(header), _LONGEST_RETRY_AFTER_S)

@@ -29,13 +29,18 @@ _FAILURE = frozenset({"RolledBack", "Refused", "ArmDropped"})
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """One plugin of Apprise's: where it is, how it is called, what it is set to, and what mentions look like there."""
+    """One plugin of Apprise's: where it is, how it is called, what it is set to, and what is no plain text there.
+
+    `mention`: the place within a mention that breaks it. `markup`: what means something unless it is escaped, beside
+    what Apprise escapes by itself.
+    """
 
     said: str
     module: str = ""
     name: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
     mention: str = ""
+    markup: str = ""
 
 
 SERVICES: Final[Mapping[str, _Service]] = {
@@ -58,6 +63,7 @@ SERVICES: Final[Mapping[str, _Service]] = {
         "NotifyDiscord",
         {"avatar": False},
         r"(?<=@)",
+        r"([\\*_~`|\[\]>#])",
     ),
     "apprise": _Service("a URL that Apprise knows (https://appriseit.com/services/)"),
 }
@@ -143,9 +149,11 @@ class Chat:
         return kind(**{**parsed, **service.options, "asset": asset}) if parsed else None
 
     def _plain(self, text: str) -> str:
-        """No author rings everybody's phone: a mention is broken by a character of no width."""
-        pattern = self._service.mention
-        return re.sub(pattern, "\u200b", text, flags=re.IGNORECASE) if pattern else text
+        """No author rings everybody's phone (a character of no width breaks a mention), or shows a false link."""
+        service = self._service
+        if service.markup:
+            text = re.sub(service.markup, r"\\\1", text)
+        return re.sub(service.mention, "\u200b", text, flags=re.IGNORECASE) if service.mention else text
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         """Run it in a thread that nobody waits for at the end; one at a time."""

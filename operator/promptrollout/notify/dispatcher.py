@@ -184,7 +184,7 @@ class Channel:
             _log.warning("channel %s: %s%s", self.name, said, "" if final else "; it is tried again")
         self._complaint = said
         self._settled.set()
-        return final, None if wait is None else min(max(wait, 0.0), _LONGEST_PAUSE_S)
+        return final, None if wait is None else min(max(wait, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
     def _give_up(self, posted: _Posted) -> None:
         self._hooks.result(self.name, "failed")

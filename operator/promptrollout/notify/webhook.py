@@ -53,7 +53,7 @@ class JsonWebhook:
         except (aiohttp.ClientError, OSError) as error:  # its text has the URL
             raise NotifierError(f"no answer ({type(error).__name__})") from None
         if not 200 <= status < 300:
-            after = float(wait) if wait.isdigit() else None
+            after = float(wait) if wait.isascii() and wait.isdecimal() else None
             raise NotifierError(f"HTTP {status}", final=status < 500 and status not in _AGAIN, after=after)
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from promptrollout.rollout.grounds import name_kept_evidence, record_decisions
 from promptrollout.rollout.observations import Observations
 from promptrollout.rollout.ruling import heed_policy
 from promptrollout.rollout.settling import BLOCKED_AGAIN, end_drain, settle
-from promptrollout.rollout.sourcing import heed_source
+from promptrollout.rollout.sourcing import heed_sources
 from promptrollout.rollout.standing import forget_the_future
 from promptrollout.rollout.summary import summarise
 from promptrollout.rollout.trial import heed_analysis, run_trial
@@ -32,7 +32,7 @@ def decide(spec: RolloutSpec | None, status: RolloutStatus, seen: Observations, 
     """
     turn = Turn(spec, status, seen, now)
     forget_the_future(turn)
-    heed_source(turn)
+    heed_sources(turn)
     heed_policy(turn)
     observe_delivery(turn)
     record_answers(turn)

@@ -207,6 +207,7 @@ class Observations:
         blocked: why nothing can be delivered at all (a foreign ConfigMap, a lost revision); empty if it can.
         unresolved: why it is not known yet what is wanted (a registry that does not answer), as a sentence.
         source: where the prompt was looked for; None if it is written inline.
+        arm_sources: the same of the prompts that the strategy itself names, by arm; without those written inline.
         policy: the policy that the spec names; None if it names none.
         changes: what the wanted revision changes against stable, beside its texts; None if unknown or nothing.
         written: (sequence, moment) of the newest payload known to be in the ConfigMap.
@@ -227,6 +228,7 @@ class Observations:
     blocked: str = ""
     unresolved: str = ""
     source: SourceSeen | None = None
+    arm_sources: Mapping[str, SourceSeen] = field(default_factory=dict)
     policy: PolicySeen | None = None
     changes: PromptChanges | None = None
     written: tuple[int, datetime] | None = None

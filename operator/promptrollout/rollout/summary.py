@@ -24,7 +24,7 @@ from promptrollout.rollout.following import named
 from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.returning import UNDONE
 from promptrollout.rollout.ruling import policy_problem
-from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem
+from promptrollout.rollout.sourcing import describe_changes, describe_found, source_problem, sources_of
 from promptrollout.rollout.standard import Facts, standard_conditions
 from promptrollout.rollout.turn import Turn
 
@@ -253,11 +253,13 @@ def _valid(phase: Phase, message: str) -> Facts:
 
 
 def _prompt_available(turn: Turn) -> dict[str, Facts]:
-    source = turn.status.source
-    if source is None:
+    sources = sources_of(turn.status)
+    if not sources:
         return {}
-    if source.unavailable_since is not None:
-        return {_PROMPT_AVAILABLE: (False, "SourceUnavailable", source.unavailable)}
-    if turn.seen.unresolved or not source.revision:
-        return {_PROMPT_AVAILABLE: (None, "NotResolved", f"{source.reference} has given no prompt yet")}
-    return {_PROMPT_AVAILABLE: (True, "Resolved", describe_found(source))}
+    if away := dict.fromkeys(source.unavailable for source in sources if source.unavailable_since):
+        return {_PROMPT_AVAILABLE: (False, "SourceUnavailable", "; ".join(away))}
+    lacking = [source for source in sources if not source.revision]
+    if turn.seen.unresolved or lacking:
+        reference = (lacking or sources)[0].reference
+        return {_PROMPT_AVAILABLE: (None, "NotResolved", f"{reference} has given no prompt yet")}
+    return {_PROMPT_AVAILABLE: (True, "Resolved", "; ".join(map(describe_found, sources)))}
