@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from promptrollout_sdk.errors import said
 from promptrollout_sdk.metrics import Families
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class Shadows:
             return False
         return True
 
+    def forked(self) -> None:
+        """The process is a child: it has none of the parent's runs, and a lock held at the fork would stay held."""
+        self._lock = threading.Lock()
+        self._running = 0
+
     def spend(self, usd: float) -> None:
         """A shadow run cost so much."""
         with self._lock:
@@ -140,7 +146,7 @@ class Shadows:
             self._running -= 1
         self._count(rollout, "failed" if error else "done")
         if error:
-            self._problem("shadow", f"a shadow run failed: {type(error).__name__}: {error}")
+            self._problem("shadow", f"a shadow run failed: {type(error).__name__}: {said(error)}")
 
     def _count(self, rollout: str, result: str) -> None:
         self._families.shadows.labels(rollout, result).inc()

@@ -126,3 +126,20 @@ def test_a_coroutine_without_a_loop_is_reported(shadowing, value):
 
     assert not shadowing().assign("a").shadow(run)
     assert value("shadow_runs_total", result="failed") == 1
+
+
+def test_a_forked_child_has_none_of_its_parents_runs(shadowing):
+    started, ended = threading.Event(), threading.Event()
+
+    def run(candidate, /, *, shadow):
+        started.set()
+        ended.wait(20)
+
+    rollout = shadowing(max_concurrent=1)
+    assert rollout.assign("u").shadow(run)
+    assert started.wait(20)
+    assert not rollout.assign("v").shadow(run)
+    rollout.forked()
+    assert rollout.assign("v").shadow(run)
+    ended.set()
+    join()
