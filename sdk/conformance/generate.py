@@ -296,6 +296,8 @@ def pins() -> object:
         ("a live arm keeps its conversation", BASE, f"1.{new}.3.candidate", (new, "candidate", 3)),
         ("the step is that of the assignment", BASE, f"1.{old}.1.stable", (old, "stable", 1)),
         ("events come along", BASE, f"1.{new}.2.candidate.errors.refusals", (new, "candidate", 2)),
+        ("an event's name has any letters", BASE, f"1.{new}.2.candidate.overBudget", (new, "candidate", 2)),
+        ("more events than a pin names", BASE, f"1.{new}.2.candidate{'.x' * 17}", None),
         ("a rolled back arm loses them", zero, f"1.{new}.3.candidate", None),
         ("stable keeps them at weight 0", full, f"1.{old}.1.stable", (old, "stable", 1)),
         ("a promoted revision keeps them as stable", promoted, f"1.{new}.3.candidate", (new, "stable", 3)),
