@@ -3,14 +3,17 @@
 import asyncio
 import math
 from contextlib import nullcontext, suppress
+from datetime import date
 from decimal import Decimal
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 from promptrollout.delivery import PinnedRevision, bucket_of
 from promptrollout.revision import seal
 from promptrollout_sdk import PromptRollout
 from promptrollout_sdk.pins import parse_pin
+from promptrollout_sdk.templates import compile_template
 from testkit import NAME, NEW, OLD, payload, unit_of
 
 STABLE = {"revision": OLD.short, "arm": "stable", "step": "1"}
@@ -371,6 +374,45 @@ def test_a_prompt_that_cannot_be_rendered_counts_as_its_error_and_stable_answers
         assert a.render(zero=0, shop="S") == [{"role": "system", "content": "Old S"}]
     labels = {"revision": bad.short, "arm": "candidate", "step": "2"}
     assert value("requests_total", **labels, outcome="error") == 1
+
+
+class Order:
+    """What an application might hand to a template."""
+
+    number = 7
+
+    def __init__(self):
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ order.cancel() }}", "{{ cancel() }}", "{{ order|attr('cancel')() }}", "{{ order.__class__() }}"],
+)
+def test_a_template_calls_nothing_of_the_applications(text):
+    order = Order()
+    with pytest.raises(SecurityError):
+        compile_template(text, "jinja2").render({"order": order, "cancel": order.cancel})
+    assert not order.cancelled
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("{{ order.number }} {{ name.upper() }} {{ tags.get('a') }}", "7 ANN 1"),
+        ("{% for k, v in tags.items() %}{{ k }}={{ v }}{{ loop.cycle('!', '?') }}{% endfor %}", "a=1!"),
+        ("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice(name) }}", "annann"),
+        ("{% for i in range(3) recursive %}{{ i }}{% endfor %}", "012"),
+        ("{{ day.strftime('%Y') }} {{ day.isoformat() }}", "2026 2026-11-28"),
+        ("{% set n = namespace(x=1) %}{{ n.x }} {{ dict(a=2).a }}", "1 2"),
+    ],
+)
+def test_a_template_may_use_plain_data_and_what_is_its_own(text, rendered):
+    values = {"order": Order(), "name": "ann", "tags": {"a": 1}, "day": date(2026, 11, 28)}
+    assert compile_template(text, "jinja2").render(values) == rendered
 
 
 def test_what_is_handed_out_may_be_changed(rollout):
