@@ -83,7 +83,10 @@ class Acknowledged(Remembered):
     """Which pods have loaded the payload."""
 
     pods: int = Field(default=0, description="How many pods have loaded it.")
-    of: int = Field(default=0, description="How many ready pods there are.")
+    of: int = Field(
+        default=0,
+        description="How many pods are waited for: the ready ones, and those that say they serve an older payload.",
+    )
     waiting_for: Some[Word] = Field(default_factory=list, description="Pods that have not (the first ten).")
     never_refreshed: Some[Word] = Field(
         default_factory=list,
