@@ -101,7 +101,7 @@ class ShadowRun(Remembered):
     revision: Word = Field(description="The revision's short hash.")
     sample: int = Field(description="Its share of requests in 1/10,000.")
     max_concurrent: int = Field(description="Runs at the same time in each process.")
-    usd_per_hour: Word = Field(description="Dollars an hour in each pod.")
+    usd_per_hour: Word = Field(description="Dollars an hour in each process.")
 
 
 class Delivered(Remembered):

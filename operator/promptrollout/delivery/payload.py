@@ -71,7 +71,7 @@ class PinnedRevision:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A revision to run beside the answer: for a share of requests (1/10,000), within a budget for each pod."""
+    """A revision to run beside the answer: for a share of requests (1/10,000), within a budget for each process."""
 
     revision: str
     sample: int

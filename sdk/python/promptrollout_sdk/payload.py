@@ -35,7 +35,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What to run beside the answer: share of requests (1/10,000), and the budget of this pod."""
+    """What to run beside the answer: share of requests (1/10,000), and the budget of this process."""
 
     revision: str
     sample: int

@@ -1,6 +1,6 @@
 """Shadow runs: the candidate answers beside stable, nobody sees it, and scores of one request are compared in pairs.
 
-Bounded by the payload's budget for this pod: whatever exceeds it is dropped, never queued.
+Bounded by the payload's budget for this process: whatever exceeds it is dropped, never queued.
 """
 
 from __future__ import annotations
