@@ -104,14 +104,16 @@ def test_a_broken_payload_keeps_the_last_good_one_and_recovers_by_itself(
     assert rollout.sequence == 3
 
 
-def test_a_directory_that_disappears_and_comes_back(mount, rollout, value):
+def test_a_directory_that_disappears_and_comes_back(mount, rollout, value, caplog):
     away = mount.path.with_name("away")
     mount.path.rename(away)
-    rollout.poll(1.0)
+    for now in (1.0, 1.05, 3.0):
+        rollout.poll(now)
     assert (rollout.sequence, value("payload_errors_total", reason="missing")) == (1, 1)
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
     away.rename(mount.path)
     mount.deliver(payload(2))
-    rollout.poll(3.0)
+    rollout.poll(5.0)
     assert rollout.sequence == 2
 
 

@@ -48,12 +48,13 @@ describe("a broken payload keeps the last good one, says so once, and recovers b
   test("a directory that disappears and comes back", async () => {
     using bench = await Bench.open();
     renameSync(bench.mount.path, `${bench.mount.path}-away`);
-    await bench.rollout.poll(1);
+    for (const now of [1, 50, 2000]) await bench.rollout.poll(now);
     assert.equal(bench.rollout.sequence, 1);
     assert.equal(await bench.value("payload_errors_total", { reason: "missing" }), 1);
+    assert.equal(bench.log.warnings.length, 1);
     renameSync(`${bench.mount.path}-away`, bench.mount.path);
     bench.mount.write(payload({ sequence: 2 }));
-    await bench.rollout.poll(3000);
+    await bench.rollout.poll(4000);
     assert.equal(bench.rollout.sequence, 2);
   });
 
