@@ -25,9 +25,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 10.0
 _WATCH_SECONDS = 240  # then the server ends the watch; a connection that died unnoticed is not trusted longer
 _BACKOFF = (0.5, 30.0)
-_BACKOFF_AT_FIRST = (
-    2.0  # while nothing was ever read: the default answers meanwhile, or whatever the code does without
-)
+_BACKOFF_AT_FIRST = 2.0  # while nothing was ever read, and the default answers
 _MAX_BYTES = 4 * 1024 * 1024  # a ConfigMap of 1 MiB, as escaped JSON in an event
 
 

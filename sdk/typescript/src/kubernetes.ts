@@ -18,7 +18,7 @@ const ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TIMEOUT_MS = 10_000;
 const WATCH_SECONDS = 240; // then the server ends the watch; a connection that died unnoticed is not trusted longer
 const BACKOFF_MS = [500, 30_000] as const;
-const BACKOFF_AT_FIRST_MS = 2000; // while nothing was ever read: the default answers meanwhile
+const BACKOFF_AT_FIRST_MS = 2000; // while nothing was ever read, and the default answers
 const MAX_BYTES = 4 * 1024 * 1024; // a ConfigMap of 1 MiB, as escaped JSON
 
 /** Where the API server is and how to speak to it. The token is read anew each time: kubelet rotates it. */
