@@ -190,6 +190,16 @@ def test_a_score_of_a_default_answer_counts_also_once_there_is_a_payload(mount, 
     assert registry.get_sample_value("promptrollout_score_count", labels | {"score": "helpfulness"}) == 1
 
 
+def test_a_relative_path_holds_when_the_process_changes_its_directory(mount, registry, monkeypatch):
+    mount.deliver(payload())
+    monkeypatch.chdir(mount.path)
+    rollout = PromptRollout.from_directory(".", registry=registry, watch=False)
+    monkeypatch.chdir("/")
+    mount.deliver(payload(2))
+    rollout.poll(1.0)
+    assert (rollout.sequence, rollout._source.name) == (2, mount.path.name)
+
+
 class Swapping(DirectorySource):
     """A mount that kubelet swaps just when its files are read: so many times the version to be read is gone."""
 

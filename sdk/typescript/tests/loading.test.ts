@@ -137,6 +137,17 @@ test("the default's metrics stay however long nobody asks, and its scores count 
   mount.remove();
 });
 
+test("a relative path holds when the process changes its directory", async () => {
+  using bench = await Bench.open();
+  const before = process.cwd();
+  process.chdir(bench.mount.path);
+  const options = { registry: new Registry(), logger: new Log(), watch: false };
+  const rollout = await PromptRollout.fromDirectory(".", options).finally(() => process.chdir(before));
+  bench.mount.write(payload({ sequence: 2 }));
+  await rollout.poll(1);
+  assert.equal(rollout.sequence, 2);
+});
+
 /** A mount that kubelet swaps just when its files are read: so many times the version to be read is gone. */
 class Swapping extends DirectorySource {
   constructor(private readonly mount: Mount, public left: number) {
