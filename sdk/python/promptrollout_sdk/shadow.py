@@ -122,8 +122,10 @@ class Shadows:
 
     def _run(self, rollout: str, fn: Run, candidate: Assignment) -> None:
         try:
-            fn(candidate, shadow=True)
-        except Exception as error:
+            answer = fn(candidate, shadow=True)
+            if inspect.isawaitable(answer):  # of a lambda, or of an object: only now it tells what it is
+                asyncio.run(_awaited(answer))
+        except BaseException as error:  # whatever it is, it ends this run and nothing else
             self._done(rollout, error)
         else:
             self._done(rollout, None)
@@ -150,3 +152,7 @@ class Shadows:
 
     def _count(self, rollout: str, result: str) -> None:
         self._families.shadows.labels(rollout, result).inc()
+
+
+async def _awaited(answer: Awaitable[object]) -> None:
+    await answer
