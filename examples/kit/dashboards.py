@@ -19,7 +19,7 @@ from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef, VariableRefresh
 
 FOLDER = Path(__file__).parents[1]
 _SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
@@ -93,7 +93,7 @@ COMMON = (
     Panel(
         "Pods that have loaded each payload",
         "A change of weights has arrived when one line is left.",
-        'count by (sequence) (promptrollout_loaded{rollout="$rollout"} == 1)',
+        'count by (sequence) (promptrollout_loaded{rollout="$rollout"} > 0)',
         by="sequence {{sequence}}",
     ),
 )
@@ -114,6 +114,10 @@ def document(dashboard: Dashboard) -> str:
             .label("Rollout")
             .datasource(_SOURCE)
             .query("label_values(promptrollout_requests_total, rollout)")
+            .regex("/.+\\/.+/")  # without a slash it is a pod's default, from before its first payload
+            .refresh(
+                VariableRefresh.ON_TIME_RANGE_CHANGED
+            )  # else Grafana never asks, and no panel knows its rollout
         )
     )
     for panel in (*dashboard.panels, *(COMMON if dashboard.service else ())):

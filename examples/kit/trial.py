@@ -89,25 +89,29 @@ def prompts(folder: Path, patch: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def deliver(directory: Path, folder: Path, patch: Path, weight: int = 5_000, sequence: int = 1) -> None:
-    """Write both prompts there, the candidate's weight in 1/10,000; a later delivery has a higher sequence."""
+def deliver(
+    directory: Path, folder: Path, patch: Path, weight: int = 5_000, sequence: int = 1, drains_until: str = ""
+) -> None:
+    """Write both prompts there, the candidate's weight in 1/10,000; a later delivery has a higher sequence.
+
+    `drains_until` (RFC 3339): until then pins lead to the candidate, which was rolled back under `onRollback: Drain`.
+    """
     # The operator's own rooms, which the services' image does not have.
-    from promptrollout.delivery import ArmWeight, Payload, render  # noqa: PLC0415
+    from promptrollout.delivery import ArmWeight, Payload, PinnedRevision, render  # noqa: PLC0415
     from promptrollout.revision import seal  # noqa: PLC0415
 
     rollout = documents.rollout_of(folder)
     changed = documents.patched(rollout, patch)
     stable, candidate = (seal(one["spec"]["prompt"]["inline"]) for one in (rollout, changed))
+    on_trial = (ArmWeight("candidate", candidate.short, weight),) if weight else ()
     payload = Payload(
         rollout=f"default/{rollout['metadata']['name']}",
         sequence=sequence,
         exposure=sequence,
         unit="user",
         salt="try",
-        arms=(
-            ArmWeight("candidate", candidate.short, weight),
-            ArmWeight("stable", stable.short, 10_000 - weight),
-        ),
+        arms=(*on_trial, ArmWeight("stable", stable.short, 10_000 - weight)),
+        pinned=(PinnedRevision(candidate.short, drains_until),) if drains_until else (),
     )
     for file, text in render(payload, {one.short: one.document for one in (stable, candidate)}).items():
         (directory / file).write_text(text)

@@ -136,6 +136,37 @@ async def test_pods_that_the_autoscaler_takes_away_are_awaited_no_more():
     assert following.nudged() == []
 
 
+async def test_pods_that_are_not_ready_yet_are_nudged_too_and_not_waited_for():
+    following = Following(pod("a"), pod("starting", ready=False), pod("ending", terminating=True))
+    await following.written()
+    assert following.nudged() == [("a", "7.0"), ("starting", "7.0")]
+    await following.scrape(a=7)
+    assert following.seen[-1].ready == ("a",)
+    await following.scrape()
+    assert following.nudged() == []
+
+
+async def test_a_pod_that_is_not_ready_but_says_that_it_serves_an_older_payload_is_waited_for_and_nudged_again():
+    following = Following(pod("a"), pod("worker", ready=False))
+    await following.written()
+    following.nudged()
+    await following.scrape(a=7, worker=6)
+    assert following.seen[-1].ready == ("a", "worker")
+    await following.scrape()
+    assert following.nudged() == [("worker", "7.1")]
+    await following.scrape(worker=7)
+    assert following.seen[-1].ready == ("a",)
+
+
+async def test_a_pod_that_is_not_ready_and_falls_silent_holds_nothing_up():
+    following = Following(pod("a"), pod("crashing", ready=False))
+    await following.written()
+    await following.scrape(a=7, crashing=6)
+    del following.words.loaded["crashing"]
+    await following.scrape()
+    assert following.seen[-1].ready == ("a",)
+
+
 async def test_while_prometheus_says_nothing_nobody_is_taken_for_late():
     following = Following(pod("a"))
     await following.written()

@@ -216,6 +216,29 @@ async def test_a_conversation_keeps_its_prompt_while_weights_change(tmp_path, mo
     assert (await desk.turn(store.open(wish_of(orders, PAID, cancel=False)), "Where is it?")).arm == "stable"
 
 
+@pytest.mark.parametrize(
+    ("drains_until", "keeps"), [("", False), ("2999-01-01T00:00:00Z", True), ("2020-01-01T00:00:00Z", False)]
+)
+async def test_after_a_rollback_conversations_get_stable_at_once_or_while_they_drain_end_as_they_began(
+    mount, rollout, orders, drains_until, keeps
+):
+    desk, store = Desk(rollout, Scripted("done"), orders), Sessions()
+
+    def opened():
+        return store.open(wish_of(orders, PAID, cancel=False))
+
+    turns = [await desk.turn(opened(), "Where is it?") for _ in range(40)]
+    began = [turn for turn in turns if turn.arm == "candidate"]
+    assert 0 < len(began) < 40
+    trial.deliver(mount, FOLDER, TRY, weight=0, sequence=2, drains_until=drains_until)
+    assert rollout.refresh()
+    later = [await desk.turn(turn.conversation, "And now?") for turn in began]
+    assert {turn.revision == began[0].revision for turn in later} == {keeps}
+    again = [await desk.turn(turn.conversation, "And now?") for turn in later]
+    assert [turn.revision for turn in again] == [turn.revision for turn in later]
+    assert {(await desk.turn(opened(), "Where is it?")).arm for _ in range(20)} == {"stable"}
+
+
 def test_a_conversation_that_is_over_cannot_go_on():
     store = Sessions()
     conversation = store.open({"order": PAID})

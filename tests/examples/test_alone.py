@@ -1,6 +1,7 @@
 """What the examples do without a cluster: their command lines, the model, the judge, the search, and `try`."""
 
 import importlib
+import json
 import re
 import socket
 import subprocess
@@ -58,6 +59,17 @@ def test_each_try_is_a_valid_rollout_with_another_prompt(file):
         assert isinstance(parse_spec(one["spec"]), RolloutSpec)
     assert changed["spec"]["prompt"] != rollout["spec"]["prompt"]
     assert {**changed["spec"], "prompt": 0} == {**rollout["spec"], "prompt": 0}
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/dashboard.json")), ids=lambda f: f.parent.name)
+def test_a_dashboard_finds_its_rollouts_by_itself_and_its_panels_ask_for_one(file):
+    dashboard = json.loads(file.read_text())
+    (variable,) = [one for one in dashboard["templating"]["list"] if one["type"] == "query"]
+    assert variable["name"] == "rollout"
+    assert variable["refresh"] in (1, 2)
+    assert re.search(variable["regex"].strip("/"), "shop/answers")
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert [one for one in asked if "promptrollout_" in one and 'rollout="$rollout"' not in one] == []
 
 
 def figures(name, patch):

@@ -17,7 +17,7 @@ class ShadowBudget(ApiModel):
     """What shadow runs may cost. What exceeds it is dropped, never queued."""
 
     usd_per_hour: Annotated[Decimal, Admitted(_SOME_MONEY)] = Field(
-        default="1.00", description="Dollars an hour in each pod, as the application reports them."
+        default="1.00", description="Dollars an hour in each process, as the application reports them."
     )
     max_concurrent: int = Field(
         default=4, ge=1, le=1000, description="Shadow runs at the same time in each process."

@@ -83,7 +83,10 @@ class Acknowledged(Remembered):
     """Which pods have loaded the payload."""
 
     pods: int = Field(default=0, description="How many pods have loaded it.")
-    of: int = Field(default=0, description="How many ready pods there are.")
+    of: int = Field(
+        default=0,
+        description="How many pods are waited for: the ready ones, and those that say they serve an older payload.",
+    )
     waiting_for: Some[Word] = Field(default_factory=list, description="Pods that have not (the first ten).")
     never_refreshed: Some[Word] = Field(
         default_factory=list,
@@ -98,7 +101,7 @@ class ShadowRun(Remembered):
     revision: Word = Field(description="The revision's short hash.")
     sample: int = Field(description="Its share of requests in 1/10,000.")
     max_concurrent: int = Field(description="Runs at the same time in each process.")
-    usd_per_hour: Word = Field(description="Dollars an hour in each pod.")
+    usd_per_hour: Word = Field(description="Dollars an hour in each process.")
 
 
 class Delivered(Remembered):

@@ -116,17 +116,18 @@ class Acknowledgements:
         self, awaited: Awaited, answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError
     ) -> None:
         try:
-            awaited.pods = await self._pods(awaited)
+            pods = await self._pods(awaited)
         except (ClusterError, ValueError) as error:
             self._say(awaited, PodsSeen(unavailable=str(error)))
             return
         if isinstance(answers, SourceError):
+            awaited.pods = tuple(pod for pod in pods if pod.ready)
             self._say(awaited, self._seen(awaited, unavailable=answers.message))
             return
+        words = loaded_payloads(pods, answers.get(str(awaited.key), ()), awaited.payload)
+        awaited.pods = serving(pods, words, awaited.payload)
         # A pod does not go back: one missed scrape of it is no reason to forget what it said.
-        for pod, word in loaded_payloads(
-            awaited.pods, answers.get(str(awaited.key), ()), awaited.payload
-        ).items():
+        for pod, word in words.items():
             if pod not in awaited.loaded or awaited.loaded[pod].sequence < word.sequence:
                 awaited.loaded[pod] = word
         self._say(awaited, self._seen(awaited))
@@ -147,20 +148,21 @@ class Acknowledgements:
             self._news(awaited.key, seen)
 
     async def _pods(self, awaited: Awaited) -> tuple[PodView, ...]:
-        """The pods that serve: ready, and neither ending nor ended."""
+        """The pods that have begun and are neither ending nor ended, ready or not."""
         wanted = awaited.delivery.pod_selector
         pods = await self._cluster.pods(
             awaited.key.namespace,
             selector_of(wanted) if wanted else None,
             mounting=None if wanted else awaited.config_map,
         )
-        return tuple(pod for pod in pods if pod.ready and not pod.terminating and not pod.finished)
+        return tuple(pod for pod in pods if not pod.terminating and not pod.finished)
 
     async def _nudge(self, awaited: Awaited) -> None:
         if (awaited.delivery.mode or self._default_mode) is not DeliveryMode.NUDGE:
             return
-        awaited.pods = await self._pods(awaited)
-        await self._touch(awaited, awaited.pods)
+        # Also those that are not ready: when they are, nobody may be awaited and nudged any more, and what they mount
+        # would be as old (or, of an optional ConfigMap, as empty) as at their start until kubelet's own next look.
+        await self._touch(awaited, await self._pods(awaited))
 
     async def _nudge_again(self, awaited: Awaited) -> None:
         last = awaited.nudged_at
@@ -210,6 +212,21 @@ def loaded_payloads(
         if old is None or (word.sequence, -at.timestamp()) < (old.sequence, -old.at.timestamp()):
             loaded[name] = word
     return loaded
+
+
+def serving(
+    pods: Iterable[PodView], words: Mapping[str, LoadedPayload], payload: Payload
+) -> tuple[PodView, ...]:
+    """The pods to wait for: who is ready, and who is not but says at this moment that it serves an older payload.
+
+    No Service sends anything to a pod that is not ready, and one that never gets ready must hold nothing up. But its
+    own word is proof that it runs: it may answer open connections or take work from a queue, and be ready again later.
+    """
+    return tuple(
+        pod
+        for pod in pods
+        if pod.ready or (pod.name in words and words[pod.name].sequence < payload.sequence)
+    )
 
 
 def never_refreshed(pods: Iterable[PodView], config_map: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ REVISION_FILE = "revision.json"
 # The API server's limit for the values of a ConfigMap (Kubernetes: validation.MaxSecretSize).
 MAX_BYTES = 1024 * 1024
 _SHORT = 10
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 _ARM = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _REVISION = re.compile(r"[0-9a-f]{10}")
 
@@ -70,7 +71,7 @@ class PinnedRevision:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A revision to run beside the answer: for a share of requests (1/10,000), within a budget for each pod."""
+    """A revision to run beside the answer: for a share of requests (1/10,000), within a budget for each process."""
 
     revision: str
     sample: int
@@ -146,7 +147,7 @@ def render(
 def parse(data: Mapping[str, str]) -> Payload:
     """The payload that `data` holds, everything verified. PayloadError says what is wrong."""
     fields = _object(data, ROLLOUT_FILE)
-    if fields.get("schema") != SCHEMA:
+    if fields.get("schema") is True or fields.get("schema") != SCHEMA:
         raise PayloadError("schema", f"{ROLLOUT_FILE} has schema {fields.get('schema')!r}, known is {SCHEMA}")
     claimed = fields.pop("hash", None)
     if hashlib.sha256(_canonical(fields).encode()).hexdigest() != claimed:
@@ -255,8 +256,14 @@ def _shadow(fields: Mapping[str, object]) -> Shadow:
         revision=_str(fields["revision"]),
         sample=_int(fields["sample"]),
         max_concurrent=_int(fields["maxConcurrent"]),
-        usd_per_hour=_str(fields["usdPerHour"]),
+        usd_per_hour=_amount(fields["usdPerHour"]),
     )
+
+
+def _amount(value: object) -> str:
+    if not _AMOUNT.fullmatch(_str(value)):
+        raise ValueError(f"{value!r} is no amount")
+    return _str(value)
 
 
 def _str(value: object) -> str:

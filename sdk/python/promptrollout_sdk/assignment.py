@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptrollout_sdk.counting import ArmSeries
+from promptrollout_sdk.errors import said
 from promptrollout_sdk.hashing import cluster_of
 from promptrollout_sdk.pins import Pin, Token
 from promptrollout_sdk.prompt import Message, Part
-from promptrollout_sdk.request import Request
+from promptrollout_sdk.request import Aborts, Request
 
 if TYPE_CHECKING:
     from promptrollout_sdk.rollout import PromptRollout
@@ -104,13 +105,13 @@ class Assignment:
         A missing value becomes empty and is reported once. A template that fails with these values is counted as
         the revision's error, and the stable prompt is rendered instead.
         """
-        return self._render(Part.render, {**values, **variables}, part)
+        return self._render(Part.render, values, variables, part)
 
     def render_text(
         self, values: Mapping[str, object] = _NO_VALUES, /, *, part: str = "", **variables: object
     ) -> str:
         """The same as one text."""
-        return self._render(Part.render_text, {**values, **variables}, part)
+        return self._render(Part.render_text, values, variables, part)
 
     # Who decided ------------------------------------------------------------------------------------------------
 
@@ -161,11 +162,11 @@ class Assignment:
 
     # What came of it --------------------------------------------------------------------------------------------
 
-    def request(self, *, aborts: tuple[type[BaseException], ...] = ()) -> Request:
+    def request(self, *, aborts: Aborts = ()) -> Request:
         """A context manager around one logical request: retries and the calls of a tool loop belong inside.
 
         An exception counts as an error of the prompt, unless the caller went away: cancellation, a closed
-        generator, or one of `aborts`.
+        generator, or one of `aborts`, also in a group of nothing else.
         """
         return Request(self, aborts)
 
@@ -240,10 +241,16 @@ class Assignment:
                     clusters.unit_events[event][cluster].inc()
 
     def _render(
-        self, render: Callable[[Part, Mapping[str, object]], R], values: Mapping[str, object], part: str
+        self,
+        render: Callable[[Part, Mapping[str, object]], R],
+        given: Mapping[str, object],
+        variables: Mapping[str, object],
+        part: str,
     ) -> R:
         prompt = self.served.prompt
+        values = variables
         try:
+            values = {**given, **variables}
             chosen = prompt.part(part)
             missing = chosen.variables - values.keys()
             if missing:
@@ -254,6 +261,6 @@ class Assignment:
         except Exception as error:  # whatever a template does, the caller gets an answer
             self.render_failed = True
             self.rollout.problem(
-                "render", f"{prompt.revision} cannot be rendered: {type(error).__name__}: {error}"
+                "render", f"{prompt.revision} cannot be rendered: {type(error).__name__}: {said(error)}"
             )
         return self.rollout.render_instead(render, prompt, values, part)

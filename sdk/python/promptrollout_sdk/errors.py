@@ -6,6 +6,8 @@ import logging
 
 log = logging.getLogger("promptrollout_sdk")
 
+_LONGEST = 1000
+
 
 class PayloadError(Exception):
     """A payload that is not served. `reason` is a label value of promptrollout_payload_errors_total."""
@@ -24,6 +26,15 @@ class Once:
 
     def warn(self, message: str, *, trace: bool = False) -> None:
         """Log `message` unless it was said before."""
+        message = message[:_LONGEST]
         if message not in self._said and len(self._said) < self._limit:
             self._said.add(message)
             log.warning("%s", message, exc_info=trace)
+
+
+def said(value: object) -> str:
+    """Any value as a text; one that refuses to be one is its type. What an application hands over may be anything."""
+    try:
+        return str(value)
+    except Exception:
+        return type(value).__name__

@@ -25,6 +25,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 10.0
 _WATCH_SECONDS = 240  # then the server ends the watch; a connection that died unnoticed is not trusted longer
 _BACKOFF = (0.5, 30.0)
+_BACKOFF_AT_FIRST = 2.0  # while nothing was ever read, and the default answers
 _MAX_BYTES = 4 * 1024 * 1024  # a ConfigMap of 1 MiB, as escaped JSON in an event
 
 
@@ -83,6 +84,7 @@ class ApiSource:
             "missing", f"{self._where} was not read yet"
         )
         self._version = 0
+        self._read = False
         self._stopped = threading.Event()
         self._owner = 0
 
@@ -121,12 +123,12 @@ class ApiSource:
 
     def _run(self, resource_version: str) -> None:
         """Watch, read anew where the watch cannot go on, back off when the server is away."""
-        delay, limit = _BACKOFF
+        delay = _BACKOFF[0]
         while not self._stopped.is_set():
             if not resource_version:
                 if self._stopped.wait(delay * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                     return
-                delay = min(delay * 2, limit)
+                delay = min(delay * 2, _BACKOFF[1] if self._read else _BACKOFF_AT_FIRST)
                 resource_version = self._list()
             else:
                 resource_version, delay = self._watch(resource_version), _BACKOFF[0]
@@ -188,6 +190,7 @@ class ApiSource:
 
     def _set(self, data: Mapping[str, str] | PayloadError) -> None:
         self._data = data
+        self._read = self._read or not isinstance(data, PayloadError)
         self._version += 1
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, push_to_gateway
 
 from promptrollout_sdk.counting import Key
-from promptrollout_sdk.errors import log
+from promptrollout_sdk.errors import Once
 from promptrollout_sdk.metrics import families_of
 from promptrollout_sdk.pins import parse_token
 from promptrollout_sdk.scoring import Scoring
@@ -25,25 +25,26 @@ class Judge:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._scoring: dict[str, Scoring] = {}
+        self._once = Once()
 
     def score(self, token: str, name: str, value: float) -> bool:
-        """A judgement of the answer that `token` names; False (and a log line) when it could not be counted."""
+        """A judgement of the answer that `token` names; False (and one log line) when it could not be counted."""
         parsed = parse_token(token) if isinstance(token, str) else None
         if parsed is None:
-            log.warning("a score came with something that is no token")
+            self._once.warn("a score came with something that is no token")
             return False
         scoring = self._scoring.get(parsed.rollout)
         if scoring is None:
             if len(self._scoring) >= _MAX_ROLLOUTS:
-                log.warning(
-                    "scores of more than %d rollouts; %s is not counted", _MAX_ROLLOUTS, parsed.rollout
+                self._once.warn(
+                    f"scores of more than {_MAX_ROLLOUTS} rollouts; of {parsed.rollout} none is counted"
                 )
                 return False
             scoring = self._scoring[parsed.rollout] = Scoring.standalone(families_of(self.registry))
         key = Key(parsed.rollout, parsed.revision, parsed.arm, str(parsed.exposure))
         problem = scoring.count(key, parsed.cluster, name, value)
         if problem:
-            log.warning("%s: %s", parsed.rollout, problem)
+            self._once.warn(f"{parsed.rollout}: {problem}")
         return not problem
 
     def push(

@@ -17,6 +17,7 @@ from promptrollout_sdk.prompt import Prompt
 SCHEMA = 1
 ROLLOUT_FILE = "rollout.json"
 _REVISION = re.compile(r"[0-9a-f]{10}")
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 _ARM = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 #: Reads one file of one version of the payload; PayloadError when it cannot.
@@ -34,7 +35,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What to run beside the answer: share of requests (1/10,000), and the budget of this pod."""
+    """What to run beside the answer: share of requests (1/10,000), and the budget of this process."""
 
     revision: str
     sample: int
@@ -82,7 +83,7 @@ def load(
     try:
         digests = {str(k): str(v) for k, v in fields["documents"].items()}
         arms = _arms(fields["arms"])
-        pinned = {_revision(p["revision"]): _moment(p["until"]) for p in fields.get("pinned") or ()}
+        pinned = {_revision(p["revision"]): _moment(p["until"]) for p in _list(fields.get("pinned", []))}
         shadow = _shadow(fields.get("shadow"))
         live = dict.fromkeys([*(a.revision for a in arms), *pinned, *([shadow.revision] if shadow else [])])
         prompts = {r: _prompt(read, r, digests.get(r, ""), known) for r in live}
@@ -107,16 +108,14 @@ def load(
 
 def _rollout(raw: bytes) -> dict[str, Any]:
     fields = _object(raw, ROLLOUT_FILE)
-    if fields.get("schema") != SCHEMA:
-        found = fields.get("schema")
+    found = fields.get("schema")
+    if found is True or found != SCHEMA:
         raise PayloadError("schema", f"{ROLLOUT_FILE} has schema {found!r}, this SDK reads {SCHEMA}")
     return fields
 
 
 def _arms(value: object) -> tuple[Arm, ...]:
-    if not isinstance(value, list):
-        raise TypeError("arms is no list")
-    arms = tuple(Arm(str(a["name"]), _revision(a["revision"]), _int(a["weight"])) for a in value)
+    arms = tuple(Arm(str(a["name"]), _revision(a["revision"]), _int(a["weight"])) for a in _list(value))
     if any(a.weight < 0 for a in arms) or sum(a.weight for a in arms) != WHOLE:
         raise PayloadError("weights", f"weights {[a.weight for a in arms]} do not sum to {WHOLE}")
     if len({a.name for a in arms}) != len(arms) or not all(_ARM.fullmatch(a.name) for a in arms):
@@ -160,8 +159,14 @@ def _shadow(value: object) -> Shadow | None:
         revision=_revision(value["revision"]),
         sample=_whole(value["sample"]),
         max_concurrent=_whole(value["maxConcurrent"]),
-        usd_per_hour=float(value["usdPerHour"]),
+        usd_per_hour=_amount(value["usdPerHour"]),
     )
+
+
+def _amount(value: object) -> float:
+    if not _AMOUNT.fullmatch(_str(value)):  # no inf and no nan: a budget that nothing exceeds
+        raise ValueError(f"{value!r} is no amount")
+    return float(_str(value))
 
 
 def _moment(value: object) -> float:
@@ -174,6 +179,12 @@ def _moment(value: object) -> float:
 def _revision(value: object) -> str:
     if not isinstance(value, str) or not _REVISION.fullmatch(value):
         raise ValueError(f"{value!r} is no revision")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
     return value
 
 

@@ -5,6 +5,8 @@ revision; a token says later which answer a score belongs to. Neither holds anyt
 
     pin    1.<revision>.<exposure>.<arm>[.<event>…]     events: those its unit has had in this exposure
     token  1.<revision>.<exposure>.<arm>.<cluster>.<namespace>/<name>
+
+A pin names at most 16 events, and none whose name has other than letters, digits, `_` and `-`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from dataclasses import dataclass
 
 _PIN = re.compile(
     r"1\.(?P<revision>[0-9a-f]{10}|default)\.(?P<exposure>[0-9]{1,9})\.(?P<arm>[a-z0-9][-a-z0-9]{0,62})"
-    r"(?P<events>(\.[a-z0-9_-]{1,63}){0,16})"
+    r"(?P<events>(\.[A-Za-z0-9_-]{1,63}){0,16})"
 )
+_EVENT = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_MOST_EVENTS = 16
 _TOKEN = re.compile(
     r"1\.(?P<revision>[0-9a-f]{10}|default)\.(?P<exposure>[0-9]{1,9})\.(?P<arm>[a-z0-9][-a-z0-9]{0,62})"
     r"\.(?P<cluster>[0-9]|1[0-5])\.(?P<rollout>[^\x00-\x20]{1,511})"
@@ -32,7 +36,8 @@ class Pin:
     events: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return ".".join(("1", self.revision, str(self.exposure), self.arm, *self.events))
+        events = [event for event in self.events if _EVENT.fullmatch(event)]
+        return ".".join(("1", self.revision, str(self.exposure), self.arm, *events[:_MOST_EVENTS]))
 
 
 @dataclass(frozen=True, slots=True)

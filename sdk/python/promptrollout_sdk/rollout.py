@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from promptrollout_sdk.assignment import Assignment
 from promptrollout_sdk.backlog import Backlog, Direct, Exposing
 from promptrollout_sdk.counting import Key
-from promptrollout_sdk.errors import Once, PayloadError, log
+from promptrollout_sdk.errors import Once, PayloadError, log, said
 from promptrollout_sdk.hashing import utf8
 from promptrollout_sdk.kubernetes import Api, ApiSource
 from promptrollout_sdk.ledger import Ledger
@@ -34,6 +34,7 @@ Default = str | Sequence[Message] | Mapping[str, Any]
 
 _RETRY_SECONDS = 1.0  # after a failed load whose directory looks unchanged: a permission may be given back
 _SWEEP_SECONDS = 60.0
+_SWAPS = 5  # how often a version may be swapped for the next while it is read, before that is left to the next look
 
 
 class PromptRollout:
@@ -115,7 +116,7 @@ class PromptRollout:
         )
 
     @classmethod
-    def watch(
+    def watch(  # noqa: PLR0913 - keywords, as from_directory has them
         cls,
         namespace: str,
         config_map: str,
@@ -125,6 +126,7 @@ class PromptRollout:
         registry: CollectorRegistry | None = None,
         events: Collection[str] = (),
         scores: Collection[str] = (),
+        contract: Contract | None = None,
     ) -> PromptRollout:
         """A rollout whose ConfigMap is watched through the API server, with the pod's service account.
 
@@ -136,6 +138,7 @@ class PromptRollout:
             ApiSource(namespace, config_map, api or Api.in_cluster()),
             default,
             registry=registry,
+            contract=contract,
             ledger=ledger,
         )
 
@@ -162,7 +165,7 @@ class PromptRollout:
                     return Assignment(self, followed.served, unit, given, followed.pin)
             return Assignment(self, serving.assign(unit.encode()), unit, given)
         except (AttributeError, UnicodeEncodeError):  # an id that is no string, or no valid one
-            text = utf8(str(unit))
+            text = utf8(said(unit))
             served = serving.assign(text) if serving else self._default or self._nothing()
             return Assignment(self, served, text.decode(), given)
 
@@ -171,7 +174,7 @@ class PromptRollout:
         parsed = parse_token(token) if isinstance(token, str) else None
         if parsed is None:
             self.problem("token", "a score came with something that is no token")
-        elif parsed.rollout != self.name:
+        elif self._serving and parsed.rollout not in (self.name, self._source.name):
             self.problem("token", f"a score's token is of {parsed.rollout}, this is {self.name}")
         else:
             key = Key(parsed.rollout, parsed.revision, parsed.arm, str(parsed.exposure))
@@ -187,13 +190,17 @@ class PromptRollout:
     def refresh(self) -> bool:
         """Look for a change now and load it; True if another payload is served afterwards. Never raises."""
         with self._lock:
-            self._tried = self._source.version()
-            try:
-                return self._load()
-            except PayloadError as error:
-                self._refuse(error)
-            except Exception as error:  # no input may stop the application
-                self._refuse(PayloadError("invalid", f"{type(error).__name__}: {error}"))
+            for _ in range(_SWAPS):
+                self._tried = self._source.version()
+                try:
+                    return self._load()
+                except PayloadError as error:
+                    failure = error
+                except Exception as error:  # no input may stop the application
+                    failure = PayloadError("invalid", f"{type(error).__name__}: {error}")
+                if self._source.version() == self._tried:
+                    break  # nobody swapped it meanwhile: it is broken
+            self._refuse(failure)
             return False
 
     def close(self) -> None:
@@ -220,6 +227,7 @@ class PromptRollout:
         """The process is a child: its locks are new, and it has not said yet what it serves."""
         self._lock = threading.Lock()
         self._ledger.forked()
+        self.shadows.forked()
         self.exposing.forked()
         self._loaded.forked()
 
@@ -263,7 +271,9 @@ class PromptRollout:
             log.warning("%s: payload refused (%s): %s; serving %s", self.name, error.reason, error, serving)
 
     def _serve_default(self, prompt: Prompt) -> Served:
-        series = self._ledger.arm(Key(self.name, "default", "default", "0"))
+        key = Key(self.name, "default", "default", "0")
+        series = self._ledger.arm(key)
+        self._ledger.serve([key])  # until there is a payload
         return Served(0, prompt, series, None)
 
     def _nothing(self) -> Served:

@@ -6,6 +6,7 @@ import math
 import re
 
 from promptrollout_sdk.counting import Key
+from promptrollout_sdk.errors import said
 from promptrollout_sdk.ledger import Ledger
 from promptrollout_sdk.metrics import Families
 
@@ -27,12 +28,12 @@ class Scoring:
         """Count it; what is wrong with it, or nothing."""
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except Exception:  # whatever it is, it is no number
             number = math.nan
         if not 0.0 <= number <= 1.0:
-            return f"score {name!r} must be a number from 0 to 1, was {value!r}"
+            return f"score {said(name)} must be a number from 0 to 1, was {said(value)}"
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not self._ledger.admits_score(name):
-            return f"{name!r} is no name of a score, or there are too many of them"
+            return f"{said(name)} is no name of a score, or there are too many of them"
         self._ledger.score(key, name).add(number)
         clusters = self._ledger.clusters(key.rollout, key.arm)
         if clusters:

@@ -1,6 +1,6 @@
 """Shadow runs: the candidate answers beside stable, nobody sees it, and scores of one request are compared in pairs.
 
-Bounded by the payload's budget for this pod: whatever exceeds it is dropped, never queued.
+Bounded by the payload's budget for this process: whatever exceeds it is dropped, never queued.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from promptrollout_sdk.errors import said
 from promptrollout_sdk.metrics import Families
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class Shadows:
             return False
         return True
 
+    def forked(self) -> None:
+        """The process is a child: it has none of the parent's runs, and a lock held at the fork would stay held."""
+        self._lock = threading.Lock()
+        self._running = 0
+
     def spend(self, usd: float) -> None:
         """A shadow run cost so much."""
         with self._lock:
@@ -116,8 +122,10 @@ class Shadows:
 
     def _run(self, rollout: str, fn: Run, candidate: Assignment) -> None:
         try:
-            fn(candidate, shadow=True)
-        except Exception as error:
+            answer = fn(candidate, shadow=True)
+            if inspect.isawaitable(answer):  # of a lambda, or of an object: only now it tells what it is
+                asyncio.run(_awaited(answer))
+        except BaseException as error:  # whatever it is, it ends this run and nothing else
             self._done(rollout, error)
         else:
             self._done(rollout, None)
@@ -140,7 +148,11 @@ class Shadows:
             self._running -= 1
         self._count(rollout, "failed" if error else "done")
         if error:
-            self._problem("shadow", f"a shadow run failed: {type(error).__name__}: {error}")
+            self._problem("shadow", f"a shadow run failed: {type(error).__name__}: {said(error)}")
 
     def _count(self, rollout: str, result: str) -> None:
         self._families.shadows.labels(rollout, result).inc()
+
+
+async def _awaited(answer: Awaitable[object]) -> None:
+    await answer

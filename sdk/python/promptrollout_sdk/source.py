@@ -38,7 +38,7 @@ class DirectorySource:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self._path = str(Path(path).absolute())  # a service that becomes a daemon changes its directory
         self._link = f"{self._path}/..data"
         self._rollout = f"{self._path}/{ROLLOUT_FILE}"
 

@@ -1,10 +1,13 @@
-"""Templates, compiled once when a payload is loaded. Nothing here can run code or reach into an object."""
+"""Templates, compiled once when a payload is loaded. Nothing here can run code or call into the application."""
 
 from __future__ import annotations
 
 import re
 import string
 from collections.abc import Callable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from types import BuiltinMethodType
 from typing import TYPE_CHECKING, NamedTuple
 
 from promptrollout_sdk import mustache
@@ -17,6 +20,7 @@ Render = Callable[[Mapping[str, object]], str]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _JINJA_GLOBALS = ("range", "dict", "namespace")
+_PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, list, tuple, dict, set, frozenset)
 
 
 class Template(NamedTuple):
@@ -82,9 +86,21 @@ def _compile_jinja2(text: str) -> Template:
 
 
 def _jinja_environment() -> ImmutableSandboxedEnvironment:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - an optional dependency
+    from jinja2.runtime import BlockReference, LoopContext, Macro  # noqa: PLC0415 - an optional dependency
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
-    environment = ImmutableSandboxedEnvironment(autoescape=False, keep_trailing_newline=True)
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Jinja2's own sandbox would call any public method: `{{ order.cancel() }}` in a prompt would cancel it."""
+
+        def is_safe_callable(self, obj: object) -> bool:
+            """Only what is the template's own, and the methods of plain data."""
+            owner = getattr(obj, "__self__", None)
+            own = isinstance(obj, Macro | BlockReference | LoopContext) or isinstance(owner, LoopContext)
+            method = isinstance(obj, BuiltinMethodType) and isinstance(owner, _PLAIN)
+            known = any(obj is one for one in self.globals.values())
+            return (own or method or known) and super().is_safe_callable(obj)
+
+    environment = Sandbox(autoescape=False, keep_trailing_newline=True)
     for name in set(environment.globals) - set(_JINJA_GLOBALS):
         del environment.globals[name]
     return environment

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from promptrollout.delivery import render
-from promptrollout_sdk import PayloadError, PromptRollout
+from promptrollout_sdk import Contract, PayloadError, PromptRollout
 from promptrollout_sdk.kubernetes import Api
 from testkit import DOCUMENTS, payload
 
@@ -142,6 +142,22 @@ def test_without_the_right_to_read_the_start_says_so(server, registry):
     server.current = (403, {"message": "configmaps is forbidden"})
     with pytest.raises(PayloadError, match="HTTP 403 configmaps is forbidden"):
         PromptRollout.watch("shop", "answers", api=Api(server.url), registry=registry)
+
+
+def test_a_payload_that_the_application_cannot_serve_is_refused(server, registry):
+    contract = Contract(variables=["question"])
+    with pytest.raises(PayloadError, match="does not fill"):
+        PromptRollout.watch("shop", "answers", api=Api(server.url), registry=registry, contract=contract)
+
+
+def test_a_server_that_is_away_at_the_start_is_asked_again_soon(server, registry):
+    server.current = (503, {"message": "starting"})
+    rollout = PromptRollout.watch("shop", "answers", "the code's", api=Api(server.url), registry=registry)
+    assert rollout.sequence is None
+    server.current = (200, server.config_map(1))
+    assert until(lambda: rollout.sequence == 1)
+    rollout.close()
+    next_watch(server).put(END)
 
 
 def test_outside_of_a_pod_the_error_says_what_to_use(monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from promptrollout.delivery import render
 from promptrollout.revision import seal
 from promptrollout_sdk import Contract, PayloadError, PromptRollout
-from promptrollout_sdk.source import MAX_FILE_BYTES
-from testkit import DOCUMENTS, NEW, OLD, Mount, payload, unit_of
+from promptrollout_sdk.source import MAX_FILE_BYTES, DirectorySource
+from testkit import DOCUMENTS, NAME, NEW, OLD, Mount, payload, unit_of
 
 
 def loaded(registry):
@@ -103,14 +104,16 @@ def test_a_broken_payload_keeps_the_last_good_one_and_recovers_by_itself(
     assert rollout.sequence == 3
 
 
-def test_a_directory_that_disappears_and_comes_back(mount, rollout, value):
+def test_a_directory_that_disappears_and_comes_back(mount, rollout, value, caplog):
     away = mount.path.with_name("away")
     mount.path.rename(away)
-    rollout.poll(1.0)
+    for now in (1.0, 1.05, 3.0):
+        rollout.poll(now)
     assert (rollout.sequence, value("payload_errors_total", reason="missing")) == (1, 1)
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
     away.rename(mount.path)
     mount.deliver(payload(2))
-    rollout.poll(3.0)
+    rollout.poll(5.0)
     assert rollout.sequence == 2
 
 
@@ -165,6 +168,75 @@ def test_without_any_payload_the_default_answers(tmp_path, registry):
         pass
     labels = {"rollout": "none", "revision": "default", "arm": "default", "step": "0", "outcome": "ok"}
     assert registry.get_sample_value("promptrollout_requests_total", labels) == 1
+
+
+def test_the_defaults_metrics_stay_however_long_nobody_asks(tmp_path, registry):
+    rollout = PromptRollout.from_directory(tmp_path / "none", "Hi", registry=registry, watch=False)
+    for now in (100.0, 4000.0, 8000.0):
+        rollout.poll(now)
+    with rollout.assign("u").request():
+        pass
+    labels = {"rollout": "none", "revision": "default", "arm": "default", "step": "0", "outcome": "ok"}
+    assert registry.get_sample_value("promptrollout_requests_total", labels) == 1
+
+
+def test_a_score_of_a_default_answer_counts_also_once_there_is_a_payload(mount, registry):
+    rollout = PromptRollout.from_directory(mount.path, "Hi", registry=registry, watch=False)
+    token = rollout.assign("u").token
+    mount.deliver(payload())
+    rollout.refresh()
+    rollout.score(token, "helpfulness", 0.5)
+    labels = {"rollout": mount.path.name, "revision": "default", "arm": "default", "step": "0"}
+    assert registry.get_sample_value("promptrollout_score_count", labels | {"score": "helpfulness"}) == 1
+
+
+def test_a_relative_path_holds_when_the_process_changes_its_directory(mount, registry, monkeypatch):
+    mount.deliver(payload())
+    monkeypatch.chdir(mount.path)
+    rollout = PromptRollout.from_directory(".", registry=registry, watch=False)
+    monkeypatch.chdir("/")
+    mount.deliver(payload(2))
+    rollout.poll(1.0)
+    assert (rollout.sequence, rollout._source.name) == (2, mount.path.name)
+
+
+class Swapping(DirectorySource):
+    """A mount that kubelet swaps just when its files are read: so many times the version to be read is gone."""
+
+    def __init__(self, mount, times):
+        super().__init__(mount.path)
+        self.mount, self.left = mount, times
+
+    def open(self):
+        read = super().open()
+        if self.left:
+            self.left -= 1
+            gone = (self.mount.path / "..data").resolve()
+            self.mount.deliver(payload(2 + self.left))
+            shutil.rmtree(gone)
+        return read
+
+
+@pytest.mark.parametrize("default", [None, "the code's"])
+def test_a_mount_that_is_swapped_while_it_is_first_read_is_read_again_before_anybody_is_answered(
+    mount, registry, caplog, default
+):
+    mount.deliver(payload())
+    rollout = PromptRollout(Swapping(mount, times=2), default, registry=registry, watch=False)
+    assert rollout.sequence == 2
+    assert [r for r in caplog.records if r.levelno == logging.WARNING] == []
+    labels = {"rollout": NAME, "reason": "missing"}
+    assert registry.get_sample_value("promptrollout_payload_errors_total", labels) is None
+
+
+def test_a_mount_that_is_swapped_without_end_is_left_to_the_next_look(mount, registry):
+    mount.deliver(payload())
+    source = Swapping(mount, times=1000)
+    rollout = PromptRollout(source, "the code's", registry=registry, watch=False)
+    assert rollout.sequence is None
+    source.left = 0
+    rollout.poll(0.05)
+    assert rollout.sequence is not None
 
 
 def test_without_payload_and_default_the_start_fails_and_says_why(tmp_path):

@@ -3,11 +3,17 @@
 import asyncio
 import math
 from contextlib import nullcontext, suppress
+from datetime import date
+from decimal import Decimal
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 from promptrollout.delivery import PinnedRevision, bucket_of
 from promptrollout.revision import seal
+from promptrollout_sdk import PromptRollout
+from promptrollout_sdk.pins import parse_pin
+from promptrollout_sdk.templates import compile_template
 from testkit import NAME, NEW, OLD, payload, unit_of
 
 STABLE = {"revision": OLD.short, "arm": "stable", "step": "1"}
@@ -29,6 +35,24 @@ def call(a, raises=None, aborts=(), outcome=""):
             r.outcome(outcome)
         if raises:
             raise raises("said by the test")
+
+
+class CancelledElsewhere(BaseException):
+    """Cancellation of another framework."""
+
+
+def group_of(*kinds):
+    """Raises what a task group raises when its tasks end so."""
+    return lambda said: BaseExceptionGroup(said, [kind(said) for kind in kinds])
+
+
+class Unspeakable:
+    """No text, and no number either."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __float__ = __str__
 
 
 def test_a_unit_keeps_its_arm_and_the_shares_are_the_weights(rollout):
@@ -60,11 +84,18 @@ def test_a_strange_unit_is_served(rollout, unit):
         (KeyboardInterrupt, (), "aborted"),
         (ClientGoneError, (ClientGoneError,), "aborted"),
         (ClientGoneError, (), "error"),
+        (ClientGoneError, ClientGoneError, "aborted"),
+        (ClientGoneError, [KeyError, ClientGoneError], "aborted"),
+        (ClientGoneError, None, "error"),
+        (ClientGoneError, ("gone",), "error"),
+        (CancelledElsewhere, (), "aborted"),
+        (group_of(ClientGoneError, asyncio.CancelledError), (ClientGoneError,), "aborted"),
+        (group_of(ClientGoneError, ValueError), (ClientGoneError,), "error"),
     ],
 )
 def test_how_a_request_ends(rollout, value, raised, aborts, outcome):
     a = rollout.assign(unit_of(rollout, "stable"))
-    with pytest.raises(raised) if raised else nullcontext():
+    with pytest.raises(type(raised(""))) if raised else nullcontext():
         call(a, raised, aborts)
     assert value("requests_total", **STABLE, outcome=outcome) == 1
     assert value("request_duration_seconds_count", **STABLE) == (outcome != "aborted")
@@ -78,6 +109,55 @@ def test_the_application_may_say_what_a_request_came_to(rollout, value):
         call(a, ValueError, outcome="ok")
     assert value("requests_total", **STABLE, outcome="error") == 1
     assert value("requests_total", **STABLE, outcome="ok") == 1
+
+
+def test_a_request_ends_once(rollout, value):
+    request = rollout.assign(unit_of(rollout, "stable")).request()
+    for _ in range(2):
+        with request as r:
+            r.tokens(input=5)
+    assert value("requests_total", **STABLE, outcome="ok") == 1
+    assert value("tokens_total", **STABLE, direction="input") == 5
+
+
+def test_what_is_told_after_the_end_is_reported(rollout, value):
+    with rollout.assign(unit_of(rollout, "stable")).request() as r:
+        pass
+    r.tokens(input=1)
+    r.cost(usd=1)
+    r.event("refusals")
+    r.outcome("error")
+    assert value("sdk_problems_total", reason="ended") == 4
+
+
+@pytest.mark.parametrize(
+    "amount", [None, math.inf, -math.inf, math.nan, -1, "many", 10**400, [], Unspeakable()]
+)
+def test_an_amount_that_is_none_is_reported_and_spoils_no_counter(rollout, value, amount):
+    with rollout.assign(unit_of(rollout, "stable")).request() as r:
+        r.tokens(input=3)
+        r.tokens(input=amount)
+        r.cost(usd=Decimal("0.5"))
+        r.cost(usd=amount)
+    assert value("requests_total", **STABLE, outcome="ok") == 1
+    assert value("tokens_total", **STABLE, direction="input") == 3
+    assert value("cost_usd_total", **STABLE) == 0.5
+    assert value("sdk_problems_total", reason="usage") == 2
+
+
+@pytest.mark.parametrize("thing", [None, 5, b"x", [], {}, object(), Unspeakable()])
+def test_whatever_an_application_hands_over_nothing_raises(rollout, thing):
+    a = rollout.assign(thing, thing)
+    with a.request() as r:
+        r.event(thing)
+        r.outcome(thing)
+        assert a.render(thing)
+        assert a.render(shop=thing)
+        assert a.render_text(part=thing)
+    a.score(thing, thing)
+    a.score("helpfulness", thing)
+    rollout.score(thing, "helpfulness", 0.5)
+    assert not a.shadow(thing)
 
 
 def test_a_tool_loop_with_retries_is_one_request(rollout, value):
@@ -245,6 +325,18 @@ def test_the_pin_tells_another_pod_of_a_units_event(mount, rollout, value):
     assert value("unit_events_total", **STABLE, metric="refusals") == 1
 
 
+def test_events_that_a_pin_cannot_name_leave_it_a_pin(mount, registry):
+    names = ["overBudget", "tool.error", "too many words", *(f"e{i}" for i in range(20))]
+    mount.deliver(payload())
+    rollout = PromptRollout.from_directory(mount.path, registry=registry, events=names, watch=False)
+    a = rollout.assign("conversation")
+    with a.request() as r:
+        for name in names:
+            r.event(name)
+    assert len(parse_pin(a.pin).events) == 16
+    assert rollout.assign("conversation", a.pin).pinned
+
+
 def test_an_event_nobody_announced_is_reported(rollout, value):
     with rollout.assign("u").request() as r:
         r.event("surprise")
@@ -282,6 +374,45 @@ def test_a_prompt_that_cannot_be_rendered_counts_as_its_error_and_stable_answers
         assert a.render(zero=0, shop="S") == [{"role": "system", "content": "Old S"}]
     labels = {"revision": bad.short, "arm": "candidate", "step": "2"}
     assert value("requests_total", **labels, outcome="error") == 1
+
+
+class Order:
+    """What an application might hand to a template."""
+
+    number = 7
+
+    def __init__(self):
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ order.cancel() }}", "{{ cancel() }}", "{{ order|attr('cancel')() }}", "{{ order.__class__() }}"],
+)
+def test_a_template_calls_nothing_of_the_applications(text):
+    order = Order()
+    with pytest.raises(SecurityError):
+        compile_template(text, "jinja2").render({"order": order, "cancel": order.cancel})
+    assert not order.cancelled
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("{{ order.number }} {{ name.upper() }} {{ tags.get('a') }}", "7 ANN 1"),
+        ("{% for k, v in tags.items() %}{{ k }}={{ v }}{{ loop.cycle('!', '?') }}{% endfor %}", "a=1!"),
+        ("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{{ twice(name) }}", "annann"),
+        ("{% for i in range(3) recursive %}{{ i }}{% endfor %}", "012"),
+        ("{{ day.strftime('%Y') }} {{ day.isoformat() }}", "2026 2026-11-28"),
+        ("{% set n = namespace(x=1) %}{{ n.x }} {{ dict(a=2).a }}", "1 2"),
+    ],
+)
+def test_a_template_may_use_plain_data_and_what_is_its_own(text, rendered):
+    values = {"order": Order(), "name": "ann", "tags": {"a": 1}, "day": date(2026, 11, 28)}
+    assert compile_template(text, "jinja2").render(values) == rendered
 
 
 def test_what_is_handed_out_may_be_changed(rollout):

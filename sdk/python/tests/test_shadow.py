@@ -96,11 +96,17 @@ def test_no_run_begins_when_the_hours_budget_is_spent(shadowing, value):
     assert value("shadow_runs_total", result="over_budget") == 1
 
 
-def test_a_run_that_fails_harms_nobody(shadowing, value):
-    assert shadowing().assign("a").shadow(lambda candidate, *, shadow: 1 / 0)
-    join()
-    assert value("shadow_runs_total", result="failed") == 1
-    assert value("sdk_problems_total", reason="shadow") == 1
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+def test_a_run_that_fails_harms_nobody_and_takes_no_place(shadowing, value, error):
+    def fail(candidate, /, *, shadow):
+        raise error
+
+    rollout = shadowing(max_concurrent=1)
+    for times in (1, 2):
+        assert rollout.assign("a").shadow(fail)
+        join()
+        assert value("shadow_runs_total", result="failed") == times
+        assert value("sdk_problems_total", reason="shadow") == times
 
 
 def test_a_coroutine_runs_as_a_task(shadowing, value):
@@ -126,3 +132,33 @@ def test_a_coroutine_without_a_loop_is_reported(shadowing, value):
 
     assert not shadowing().assign("a").shadow(run)
     assert value("shadow_runs_total", result="failed") == 1
+
+
+def test_a_forked_child_has_none_of_its_parents_runs(shadowing):
+    started, ended = threading.Event(), threading.Event()
+
+    def run(candidate, /, *, shadow):
+        started.set()
+        ended.wait(20)
+
+    rollout = shadowing(max_concurrent=1)
+    assert rollout.assign("u").shadow(run)
+    assert started.wait(20)
+    assert not rollout.assign("v").shadow(run)
+    rollout.forked()
+    assert rollout.assign("v").shadow(run)
+    ended.set()
+    join()
+
+
+def test_what_turns_out_to_be_asynchronous_runs_to_its_end(shadowing, value):
+    ran = []
+
+    async def run(candidate):
+        await asyncio.sleep(0)
+        ran.append(candidate.arm)
+
+    assert shadowing().assign("u").shadow(lambda candidate, /, *, shadow: run(candidate))
+    join()
+    assert ran == ["shadow"]
+    assert value("shadow_runs_total", result="done") == 1

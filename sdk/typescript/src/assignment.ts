@@ -71,13 +71,13 @@ export class Assignment {
    * A missing value becomes empty and is reported once. A template that fails with these values is counted as the
    * revision's error, and the stable prompt is rendered instead.
    */
-  render(values: Values = {}, { part = "" }: { part?: string } = {}): Message[] {
-    return this.#render((one) => one.render(values), values, part);
+  render(values: Values = {}, options?: { part?: string }): Message[] {
+    return this.#render((one) => one.render(values), values, options?.part);
   }
 
   /** The same as one text. */
-  renderText(values: Values = {}, { part = "" }: { part?: string } = {}): string {
-    return this.#render((one) => one.renderText(values), values, part);
+  renderText(values: Values = {}, options?: { part?: string }): string {
+    return this.#render((one) => one.renderText(values), values, options?.part);
   }
 
   // Who decided ------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ export class Assignment {
     return this.from?.events ?? [];
   }
 
-  #render<R>(how: (part: Part) => R, values: Values, part: string): R {
+  #render<R>(how: (part: Part) => R, values: Values, part = ""): R {
     const { prompt } = this.served;
     try {
       const chosen = prompt.part(part);

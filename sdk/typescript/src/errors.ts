@@ -22,6 +22,7 @@ export interface Logger {
 export const defaultLogger: Logger = { info: () => undefined, warn: (message) => console.warn(message) };
 
 const LIMIT = 256;
+const LONGEST = 1000;
 
 /** Says each distinct problem once, so that a broken caller cannot flood the log. */
 export class Once {
@@ -29,7 +30,8 @@ export class Once {
 
   constructor(private readonly logger: Logger) {}
 
-  warn(message: string): void {
+  warn(text: string): void {
+    const message = text.slice(0, LONGEST);
     if (this.#said.has(message) || this.#said.size >= LIMIT) return;
     this.#said.add(message);
     this.logger.warn(message);
@@ -38,5 +40,14 @@ export class Once {
 
 /** The message of whatever was thrown. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return error instanceof Error ? `${error.name}: ${error.message}` : said(error);
+}
+
+/** Any value as a text; one that refuses to be one is its type. What an application hands over may be anything. */
+export function said(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return typeof value;
+  }
 }

@@ -18,6 +18,7 @@ const ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TIMEOUT_MS = 10_000;
 const WATCH_SECONDS = 240; // then the server ends the watch; a connection that died unnoticed is not trusted longer
 const BACKOFF_MS = [500, 30_000] as const;
+const BACKOFF_AT_FIRST_MS = 2000; // while nothing was ever read, and the default answers
 const MAX_BYTES = 4 * 1024 * 1024; // a ConfigMap of 1 MiB, as escaped JSON
 
 /** Where the API server is and how to speak to it. The token is read anew each time: kubelet rotates it. */
@@ -49,6 +50,7 @@ export class ApiSource implements Source {
   readonly #where: string;
   #data: Readonly<Record<string, string>> | PayloadError;
   #version = 0;
+  #read = false;
   #started = false;
   #closed = false;
   #changed: () => void = () => undefined;
@@ -109,7 +111,7 @@ export class ApiSource implements Source {
         continue;
       }
       await this.#pause(delay * (0.5 + Math.random() / 2));
-      delay = Math.min(delay * 2, BACKOFF_MS[1]);
+      delay = Math.min(delay * 2, this.#read ? BACKOFF_MS[1] : BACKOFF_AT_FIRST_MS);
       if (!this.#closed) resourceVersion = await this.#list();
     }
   }
@@ -182,6 +184,7 @@ export class ApiSource implements Source {
 
   #set(data: Readonly<Record<string, string>> | PayloadError): void {
     this.#data = data;
+    this.#read ||= !(data instanceof PayloadError);
     this.#version += 1;
     this.#changed();
   }

@@ -2,7 +2,7 @@
 
 import { Pushgateway, type PrometheusContentType, Registry } from "prom-client";
 
-import { defaultLogger, type Logger } from "./errors.js";
+import { defaultLogger, type Logger, Once } from "./errors.js";
 import { Ledger } from "./ledger.js";
 import { Metrics } from "./metrics.js";
 import { parseToken } from "./pins.js";
@@ -18,19 +18,19 @@ const MAX_ROLLOUTS = 256;
  */
 export class Judge {
   readonly registry: Registry<PrometheusContentType>;
-  readonly #logger: Logger;
+  readonly #once: Once;
   readonly #ledgers = new Map<string, Ledger>();
 
   constructor({ registry = new Registry(), logger = defaultLogger }: { registry?: Registry; logger?: Logger } = {}) {
     this.registry = registry as Registry<PrometheusContentType>;
-    this.#logger = logger;
+    this.#once = new Once(logger);
   }
 
-  /** A judgement of the answer that `token` names; false (and a log line) when it could not be counted. */
+  /** A judgement of the answer that `token` names; false (and one log line) when it could not be counted. */
   score(token: string, name: string, value: number): boolean {
     const parsed = parseToken(token);
     const problem = parsed ? this.#count(parsed, name, value) : "a score came with something that is no token";
-    if (problem) this.#logger.warn(parsed ? `${parsed.rollout}: ${problem}` : problem);
+    if (problem) this.#once.warn(parsed ? `${parsed.rollout}: ${problem}` : problem);
     return !problem;
   }
 

@@ -9,6 +9,7 @@ import { type Fields, isObject, Prompt } from "./prompt.js";
 const SCHEMA = 1;
 export const ROLLOUT_FILE = "rollout.json";
 const REVISION = /^[0-9a-f]{10}$/;
+const AMOUNT = /^[0-9]+(?:\.[0-9]+)?$/; // no Infinity: a budget that nothing exceeds
 const ARM = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** Reads one file of one version of the payload; PayloadError when it cannot. */
@@ -82,7 +83,7 @@ function verified(raw: Buffer): Fields {
 function understood(fields: Fields): Payload {
   try {
     const digests = Object.entries(object(fields["documents"])).map(([k, v]) => [k, text(v)] as const);
-    const pinned = list(fields["pinned"] ?? []).map((pin) => {
+    const pinned = list("pinned" in fields ? fields["pinned"] : []).map((pin) => {
       const { revision, until } = object(pin);
       return [revisionName(revision), moment(until)] as const;
     });
@@ -161,13 +162,13 @@ function arms(values: readonly unknown[]): Arm[] {
 
 function shadow(value: unknown): ShadowRules | undefined {
   if (!isObject(value)) return undefined;
-  const usdPerHour = Number(value["usdPerHour"]);
-  if (Number.isNaN(usdPerHour)) throw new Wrong(`${String(value["usdPerHour"])} is no amount`);
+  const usdPerHour = text(value["usdPerHour"]);
+  if (!AMOUNT.test(usdPerHour)) throw new Wrong(`${usdPerHour} is no amount`);
   return {
     revision: revisionName(value["revision"]),
     sample: natural(value["sample"]),
     maxConcurrent: natural(value["maxConcurrent"]),
-    usdPerHour,
+    usdPerHour: Number(usdPerHour),
   };
 }
 

@@ -6,10 +6,14 @@
  *
  *     pin    1.<revision>.<exposure>.<arm>[.<event>…]     events: those its unit has had in this exposure
  *     token  1.<revision>.<exposure>.<arm>.<cluster>.<namespace>/<name>
+ *
+ * A pin names at most 16 events, and none whose name has other than letters, digits, `_` and `-`.
  */
 
 const HEAD = "1\\.(?<revision>[0-9a-f]{10}|default)\\.(?<exposure>[0-9]{1,9})\\.(?<arm>[a-z0-9][-a-z0-9]{0,62})";
-const PIN = new RegExp(`^${HEAD}(?<events>(?:\\.[a-z0-9_-]{1,63}){0,16})$`);
+const PIN = new RegExp(`^${HEAD}(?<events>(?:\\.[A-Za-z0-9_-]{1,63}){0,16})$`);
+const EVENT = /^[A-Za-z0-9_-]{1,63}$/;
+const MOST_EVENTS = 16;
 const TOKEN = new RegExp(`^${HEAD}\\.(?<cluster>[0-9]|1[0-5])\\.(?<rollout>[^\\x00-\\x20]{1,511})$`, "u");
 
 /** What a pin says. */
@@ -38,7 +42,8 @@ export function parsePin(text: string): Pin | undefined {
 }
 
 export function formatPin({ revision, exposure, arm, events }: Pin): string {
-  return ["1", revision, exposure, arm, ...events].join(".");
+  const named = events.filter((event) => EVENT.test(event));
+  return ["1", revision, exposure, arm, ...named.slice(0, MOST_EVENTS)].join(".");
 }
 
 /** The token, or undefined for anything else. */

@@ -2,7 +2,7 @@
 
 import type { Assignment } from "./assignment.js";
 import { ERRORS, type Outcome, OUTCOMES } from "./counting.js";
-import { reasonOf } from "./errors.js";
+import { reasonOf, said } from "./errors.js";
 
 /** Which errors mean that the caller went away: classes, or a function that knows. */
 export type Aborts = readonly (abstract new (...args: never[]) => unknown)[] | ((error: unknown) => boolean);
@@ -26,9 +26,9 @@ export class Request {
   #ended = false;
 
   /** @internal */
-  constructor(assignment: Assignment, { aborts = [] }: RequestOptions = {}) {
+  constructor(assignment: Assignment, options?: RequestOptions) {
     this.#assignment = assignment;
-    this.#aborts = aborts;
+    this.#aborts = options?.aborts ?? [];
   }
 
   /** The first token has arrived; later calls are ignored. */
@@ -37,23 +37,27 @@ export class Request {
   }
 
   /** Tokens used by a call; the calls of one request add up. */
-  tokens({ input = 0, output = 0 }: { input?: number; output?: number }): void {
-    this.#input += input;
-    this.#output += output;
+  tokens(used: { input?: number; output?: number }): void {
+    this.#inTime("tokens");
+    if (used?.input !== undefined) this.#input += this.#amount("input", used.input);
+    if (used?.output !== undefined) this.#output += this.#amount("output", used.output);
   }
 
   /** What a call cost; the calls of one request add up. */
-  cost({ usd }: { usd: number }): void {
-    this.#usd += usd;
+  cost(spent: { usd: number }): void {
+    this.#inTime("cost");
+    this.#usd += this.#amount("usd", spent?.usd);
   }
 
   /** Something happened that is compared between arms; `name` is one of the rollout's `events`. */
   event(name: string): void {
-    (this.#events ??= new Set()).add(name);
+    this.#inTime("event");
+    (this.#events ??= new Set()).add(said(name));
   }
 
   /** Say what the request came to, whatever error ends it. */
   outcome(name: Outcome): void {
+    this.#inTime("outcome");
     this.#outcome = name;
   }
 
@@ -84,14 +88,34 @@ export class Request {
   #isAbort(error: unknown): boolean {
     if (error instanceof Error && error.name === "AbortError") return true;
     const aborts = this.#aborts;
-    return typeof aborts === "function" ? aborts(error) : aborts.some((kind) => error instanceof kind);
+    try {
+      if (typeof aborts === "function" ? aborts(error) : aborts.some((kind) => error instanceof kind)) return true;
+    } catch (wrong) {
+      this.#assignment.rollout.problem("aborts", `\`aborts\` cannot be asked: ${reasonOf(wrong)}`);
+    }
+    // As Promise.any throws it: what all of it is.
+    if (!(error instanceof AggregateError) || error.errors.length === 0) return false;
+    return error.errors.every((one) => this.#isAbort(one));
   }
 
-  #count(said: Outcome, elapsedMs: number): void {
+  /** What is told of tokens and cost, if it can be added up: one Infinity would spoil a counter for ever. */
+  #amount(name: string, value: unknown): number {
+    if (typeof value === "number" && value >= 0 && value < Infinity) return value;
+    this.#assignment.rollout.problem("usage", `${name} must be a number from 0, was ${said(value)}: not counted`);
+    return 0;
+  }
+
+  #inTime(what: string): void {
+    if (!this.#ended) return;
+    const why = "was told after the request had ended: not counted, tell it before";
+    this.#assignment.rollout.problem("ended", `${what} ${why}`);
+  }
+
+  #count(ending: Outcome, elapsedMs: number): void {
     const a = this.#assignment;
-    let outcome = said;
+    let outcome = ending;
     if (!OUTCOMES.includes(outcome)) {
-      a.rollout.problem("outcome", `unknown outcome '${String(outcome)}'; one of ${OUTCOMES.join(", ")}`);
+      a.rollout.problem("outcome", `unknown outcome '${said(outcome)}'; one of ${OUTCOMES.join(", ")}`);
       outcome = "error";
     }
     if (a.renderFailed && outcome === "ok") outcome = "error";

@@ -6,7 +6,7 @@ import type { Registry } from "prom-client";
 
 import { Assignment } from "./assignment.js";
 import type { Key } from "./counting.js";
-import { defaultLogger, type Logger, Once, PayloadError, reasonOf } from "./errors.js";
+import { defaultLogger, type Logger, Once, PayloadError, reasonOf, said } from "./errors.js";
 import { type Api, ApiSource, inCluster } from "./kubernetes.js";
 import { Ledger } from "./ledger.js";
 import { Loaded } from "./loaded.js";
@@ -22,6 +22,7 @@ import { DirectorySource, type Source } from "./source.js";
 const POLL_MS = 100;
 const RETRY_MS = 1000; // after a failed load whose source looks unchanged: a permission may be given back
 const SWEEP_MS = 60_000;
+const SWAPS = 5; // how often a version may be swapped for the next while it is read, before that is left to the next look
 
 export interface Options {
   /** The prompt to answer with while there is no payload: a text, messages, or fields as in the API's `inline`. */
@@ -86,7 +87,7 @@ export class PromptRollout {
    * Without `default` a missing payload rejects with PayloadError here, at start-up.
    */
   static fromDirectory(path: string, options: Options = {}): Promise<PromptRollout> {
-    return PromptRollout.#start(new DirectorySource(path), options);
+    return PromptRollout.start(new DirectorySource(path), options);
   }
 
   /**
@@ -95,10 +96,11 @@ export class PromptRollout {
    * environment says.
    */
   static async watch(namespace: string, configMap: string, options: Options & { api?: Api } = {}): Promise<PromptRollout> {
-    return PromptRollout.#start(new ApiSource(namespace, configMap, options.api ?? inCluster()), options);
+    return PromptRollout.start(new ApiSource(namespace, configMap, options.api ?? inCluster()), options);
   }
 
-  static async #start(source: Source, options: Options): Promise<PromptRollout> {
+  /** @internal From any source. */
+  static async start(source: Source, options: Options): Promise<PromptRollout> {
     const rollout = new PromptRollout(source, options);
     await rollout.refresh();
     if (!rollout.#serving && !rollout.#default) {
@@ -120,12 +122,14 @@ export class PromptRollout {
    * `unit` is what keeps its prompt over requests (a conversation's or user's id); without it one is drawn at random. `pin` is
    * `Assignment.pin` of an earlier request of the same conversation: it keeps its revision over a ramp.
    */
-  assign({ unit, pin }: { unit?: string | undefined; pin?: string | undefined } = {}): Assignment {
+  assign(whom?: { unit?: string | undefined; pin?: string | undefined }): Assignment {
+    const unit = whom?.unit;
+    const pin = whom?.pin;
     const given = unit !== undefined && unit !== null;
-    const id = given ? (typeof unit === "string" ? unit : safely(unit)).toWellFormed() : randomUUID();
+    const id = given ? (typeof unit === "string" ? unit : said(unit)).toWellFormed() : randomUUID();
     const serving = this.#serving;
     if (!serving) return new Assignment(this, this.#default as Served, id, given);
-    const found = pin ? serving.follow(String(pin), Date.now()) : undefined;
+    const found = pin ? serving.follow(said(pin), Date.now()) : undefined;
     if (found === "no pin") this.problem("pin", "a pin that is none was ignored");
     else if (found) return new Assignment(this, found.served, id, given, found.pin);
     return new Assignment(this, serving.assign(id), id, given);
@@ -136,7 +140,7 @@ export class PromptRollout {
     const parsed = parseToken(token);
     if (!parsed) {
       this.problem("token", "a score came with something that is no token");
-    } else if (parsed.rollout !== this.name) {
+    } else if (this.#serving && parsed.rollout !== this.name && parsed.rollout !== this.#source.name) {
       this.problem("token", `a score's token is of ${parsed.rollout}, this is ${this.name}`);
     } else {
       const { rollout, revision, arm, exposure } = parsed;
@@ -154,13 +158,18 @@ export class PromptRollout {
   /** Look for a change now and load it; true if another payload is served afterwards. Never rejects. */
   refresh(): Promise<boolean> {
     const next = this.#refreshing.then(async () => {
-      try {
+      let failure: unknown;
+      for (let swaps = 0; swaps < SWAPS; swaps += 1) {
         this.#tried = await this.#source.version();
-        return await this.#load();
-      } catch (error) {
-        this.#refuse(error instanceof PayloadError ? error : new PayloadError("invalid", reasonOf(error)));
-        return false;
+        try {
+          return await this.#load();
+        } catch (error) {
+          failure = error;
+        }
+        if ((await this.#source.version()) === this.#tried) break; // nobody swapped it meanwhile: it is broken
       }
+      this.#refuse(failure instanceof PayloadError ? failure : new PayloadError("invalid", reasonOf(failure)));
+      return false;
     });
     this.#refreshing = next;
     return next;
@@ -219,7 +228,9 @@ export class PromptRollout {
   }
 
   #serveDefault(prompt: Prompt): Served {
-    const series = this.#ledger.arm({ rollout: this.name, revision: "default", arm: "default", step: "0" });
+    const key = { rollout: this.name, revision: "default", arm: "default", step: "0" };
+    const series = this.#ledger.arm(key);
+    this.#ledger.serve([key]); // until there is a payload
     return { exposure: 0, prompt, series, clusters: undefined };
   }
 
@@ -260,14 +271,5 @@ export class PromptRollout {
       }
     }
     return how(failed.main.unrendered());
-  }
-}
-
-/** Any value as a text; one that refuses to be one is its type. */
-function safely(value: unknown): string {
-  try {
-    return String(value);
-  } catch {
-    return typeof value;
   }
 }

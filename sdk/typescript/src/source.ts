@@ -2,7 +2,7 @@
 
 import { type FSWatcher, watch } from "node:fs";
 import { open, readlink, stat } from "node:fs/promises";
-import { basename, isAbsolute, join } from "node:path";
+import { basename, isAbsolute, join, resolve } from "node:path";
 
 import { PayloadError, reasonOf } from "./errors.js";
 import { type Read, ROLLOUT_FILE } from "./payload.js";
@@ -33,7 +33,11 @@ export interface Source {
 export class DirectorySource implements Source {
   #watcher: FSWatcher | undefined;
 
-  constructor(private readonly path: string) {}
+  private readonly path: string;
+
+  constructor(path: string) {
+    this.path = resolve(path); // a service that becomes a daemon changes its directory
+  }
 
   get name(): string {
     return basename(this.path);

@@ -37,7 +37,7 @@ function compileMustache(text: string): Template {
 }
 
 const PIECE = /\{\{|\}\}|\{(?<field>[^{}]*)\}|(?<stray>[{}])/g;
-const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const FIELD = /^([A-Za-z_][A-Za-z0-9_]*):?$/; // Python takes `{name:}`, an empty format, for a plain name too
 
 /** Python's `str.format` with plain names only. */
 function compileFstring(text: string): Template {
@@ -50,10 +50,10 @@ function compileFstring(text: string): Template {
     if (piece.groups?.["stray"]) throw new PayloadError("template", `a single '${piece[0]}' at ${piece.index}`);
     if (field === undefined) {
       pieces.push({ literal: literal + piece[0].charAt(0) });
-    } else if (IDENTIFIER.test(field)) {
-      pieces.push({ literal, name: field });
     } else {
-      throw new PayloadError("template", `{${field}}: only plain names are supported`);
+      const name = FIELD.exec(field)?.[1];
+      if (!name) throw new PayloadError("template", `{${field}}: only plain names are supported`);
+      pieces.push({ literal, name });
     }
   }
   const tail = text.slice(position);

@@ -95,7 +95,8 @@ test("a judge needs only tokens, and pushes what it counted", async () => {
   using bench = await Bench.open();
   const log = new Log();
   const judge = new Judge({ logger: log });
-  assert.ok(judge.score(bench.rollout.assign({ unit: bench.unitOf("stable") }).token, "helpfulness", 0.25));
+  const { token } = bench.rollout.assign({ unit: bench.unitOf("stable") });
+  assert.ok(judge.score(token, "helpfulness", 0.25));
   const url = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}`;
   await judge.push(url, { job: "judge", grouping: { run: "7" } });
   const text = pushed[0] ?? "";
@@ -105,8 +106,10 @@ test("a judge needs only tokens, and pushes what it counted", async () => {
   assert.ok(text.includes("promptrollout_cluster_score_count{") && !text.includes("promptrollout_requests_total{"));
   answer = 500;
   await assert.rejects(judge.push(url, { job: "judge" }));
-  assert.ok(!judge.score("nonsense", "helpfulness", 0.5) && !judge.score(text, "helpfulness", 2));
-  assert.equal(log.warnings.length, 2);
+  for (const [what, value] of [["nonsense", 0.5], [token, 2], ["nonsense", 0.5], [token, 2]] as const) {
+    assert.ok(!judge.score(what, "helpfulness", value));
+  }
+  assert.equal(log.warnings.length, 2); // each said once
 });
 
 test("the workers of a cluster add up", async () => {

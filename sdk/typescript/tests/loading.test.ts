@@ -1,7 +1,7 @@
 /** Payloads come, change, break and recover; what was good goes on serving. */
 
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
@@ -10,8 +10,9 @@ import { after, describe, test } from "node:test";
 import { Registry } from "prom-client";
 
 import { PayloadError, PromptRollout } from "../src/index.js";
-import { MAX_FILE_BYTES } from "../src/source.js";
-import { Bench, type Files, Log, NAME, NEW, OLD, payload, seal, until, valueIn } from "./kit.js";
+import type { Read } from "../src/payload.js";
+import { DirectorySource, MAX_FILE_BYTES } from "../src/source.js";
+import { Bench, type Files, Log, Mount, NAME, NEW, OLD, payload, seal, until, valueIn } from "./kit.js";
 
 const GOOD = payload({ sequence: 2 });
 const TEXT = String(GOOD["rollout.json"]);
@@ -47,12 +48,13 @@ describe("a broken payload keeps the last good one, says so once, and recovers b
   test("a directory that disappears and comes back", async () => {
     using bench = await Bench.open();
     renameSync(bench.mount.path, `${bench.mount.path}-away`);
-    await bench.rollout.poll(1);
+    for (const now of [1, 50, 2000]) await bench.rollout.poll(now);
     assert.equal(bench.rollout.sequence, 1);
     assert.equal(await bench.value("payload_errors_total", { reason: "missing" }), 1);
+    assert.equal(bench.log.warnings.length, 1);
     renameSync(`${bench.mount.path}-away`, bench.mount.path);
     bench.mount.write(payload({ sequence: 2 }));
-    await bench.rollout.poll(3000);
+    await bench.rollout.poll(4000);
     assert.equal(bench.rollout.sequence, 2);
   });
 
@@ -117,6 +119,77 @@ test("without any payload the default answers, and without a default the start s
   assert.equal(await valueIn(registry, "requests_total", labels), 1);
   rollout.close();
   await assert.rejects(PromptRollout.fromDirectory("/nonexistent/answers", { registry: new Registry() }), PayloadError);
+});
+
+test("the default's metrics stay however long nobody asks, and its scores count also once there is a payload", async () => {
+  const mount = new Mount();
+  const registry = new Registry();
+  const rollout = await PromptRollout.fromDirectory(mount.path, { default: "Hi", registry, watch: false, logger: new Log() });
+  for (const now of [100_000, 4_000_000, 8_000_000]) await rollout.poll(now);
+  const a = rollout.assign({ unit: "u" });
+  await a.request(() => undefined);
+  const labels = { rollout: rollout.name, revision: "default", arm: "default", step: "0" };
+  assert.equal(await valueIn(registry, "requests_total", { ...labels, outcome: "ok" }), 1);
+  mount.write(payload());
+  await rollout.refresh();
+  rollout.score(a.token, "helpfulness", 0.5);
+  assert.equal(await valueIn(registry, "score_count", { ...labels, score: "helpfulness" }), 1);
+  mount.remove();
+});
+
+test("a relative path holds when the process changes its directory", async () => {
+  using bench = await Bench.open();
+  const before = process.cwd();
+  process.chdir(bench.mount.path);
+  const options = { registry: new Registry(), logger: new Log(), watch: false };
+  const rollout = await PromptRollout.fromDirectory(".", options).finally(() => process.chdir(before));
+  bench.mount.write(payload({ sequence: 2 }));
+  await rollout.poll(1);
+  assert.equal(rollout.sequence, 2);
+});
+
+/** A mount that kubelet swaps just when its files are read: so many times the version to be read is gone. */
+class Swapping extends DirectorySource {
+  constructor(private readonly mount: Mount, public left: number) {
+    super(mount.path);
+  }
+
+  override async open(): Promise<Read> {
+    const read = await super.open();
+    if (this.left > 0) {
+      this.left -= 1;
+      const gone = realpathSync(join(this.mount.path, "..data"));
+      this.mount.write(payload({ sequence: 2 + this.left }));
+      rmSync(gone, { recursive: true });
+    }
+    return read;
+  }
+}
+
+test("a mount that is swapped while it is first read is read again before anybody is answered", async () => {
+  for (const given of [{}, { default: "the code's" }]) {
+    const mount = new Mount();
+    mount.write(payload());
+    const logger = new Log();
+    const options = { ...given, registry: new Registry(), logger, watch: false };
+    const rollout = await PromptRollout.start(new Swapping(mount, 2), options);
+    assert.equal(rollout.sequence, 2);
+    assert.deepEqual(logger.warnings, []);
+    mount.remove();
+  }
+});
+
+test("a mount that is swapped without end is left to the next look", async () => {
+  const mount = new Mount();
+  mount.write(payload());
+  const source = new Swapping(mount, 1000);
+  const options = { default: "the code's", registry: new Registry(), logger: new Log(), watch: false };
+  const rollout = await PromptRollout.start(source, options);
+  assert.equal(rollout.sequence, undefined);
+  source.left = 0;
+  await rollout.poll(50);
+  assert.ok(rollout.sequence);
+  mount.remove();
 });
 
 test("a payload that the application cannot serve is not acknowledged", async () => {

@@ -4,13 +4,17 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { bucketOf } from "../src/hashing.js";
-import type { Outcome } from "../src/index.js";
+import type { Aborts, Outcome } from "../src/index.js";
+import { parsePin } from "../src/pins.js";
 import { Bench, NAME, NEW, OLD, payload, seal } from "./kit.js";
 
 const STABLE = { revision: OLD.short, arm: "stable", step: "1" };
 const CANDIDATE = { revision: NEW.short, arm: "candidate", step: "1" };
 
 class ClientGone extends Error {}
+
+const UNSPEAKABLE = { toString: (): string => { throw new Error("no text"); } };
+const abort = (): DOMException => new DOMException("gone", "AbortError");
 
 test("a unit keeps its arm, and the shares are the weights", async () => {
   using bench = await Bench.open();
@@ -35,7 +39,7 @@ test("a strange unit is served, and a lone surrogate is the same unit in every l
 });
 
 describe("how a request ends", () => {
-  const endings: [name: string, thrown: unknown, aborts: (typeof ClientGone)[], outcome: Outcome][] = [
+  const endings: [name: string, thrown: unknown, aborts: unknown, outcome: Outcome][] = [
     ["well", undefined, [], "ok"],
     ["an error", new TypeError("x"), [], "error"],
     ["a timeout", new DOMException("late", "TimeoutError"), [], "error"],
@@ -43,6 +47,11 @@ describe("how a request ends", () => {
     ["what the application calls an abort", new ClientGone(), [ClientGone], "aborted"],
     ["what it does not", new ClientGone(), [], "error"],
     ["something thrown that is no error", "oops", [], "error"],
+    ["nothing but aborts together", new AggregateError([abort(), new ClientGone()]), [ClientGone], "aborted"],
+    ["an abort and an error together", new AggregateError([abort(), new TypeError("x")]), [], "error"],
+    ["aborts that are no classes", new TypeError("x"), ["gone"], "error"],
+    ["aborts that cannot be asked", new TypeError("x"), () => { throw new Error("mine"); }, "error"],
+    ["no aborts", new TypeError("x"), null, "error"],
   ];
   for (const [name, thrown, aborts, outcome] of endings) {
     test(name, async () => {
@@ -51,7 +60,7 @@ describe("how a request ends", () => {
       const run = a.request(() => {
         if (thrown !== undefined) throw thrown;
         return 42;
-      }, { aborts });
+      }, { aborts: aborts as Aborts });
       if (thrown === undefined) assert.equal(await run, 42);
       else await assert.rejects(run, (error) => error === thrown);
       assert.equal(await bench.value("requests_total", { ...STABLE, outcome }), 1);
@@ -75,6 +84,56 @@ test("the application may say what a request came to, and end one itself", async
   assert.equal(await bench.value("requests_total", { ...STABLE, outcome: "aborted" }), 1);
   assert.equal(await bench.value("requests_total", { ...STABLE, outcome: "ok" }), 0);
   assert.equal(await bench.value("sdk_problems_total", { reason: "outcome" }), 1);
+});
+
+test("what is told after the end is reported", async () => {
+  using bench = await Bench.open();
+  const r = bench.rollout.assign({ unit: "u" }).open();
+  r.end();
+  r.tokens({ input: 1 });
+  r.cost({ usd: 1 });
+  r.event("refusals");
+  r.outcome("error");
+  assert.equal(await bench.value("sdk_problems_total", { reason: "ended" }), 4);
+});
+
+test("an amount that is none is reported and spoils no counter", async () => {
+  const strange: unknown[] = [null, Infinity, -Infinity, Number.NaN, -1, "3", 3n, [], UNSPEAKABLE];
+  using bench = await Bench.open();
+  const a = bench.rollout.assign({ unit: bench.unitOf("stable") });
+  await a.request((r) => {
+    r.tokens({ input: 3 });
+    r.cost({ usd: 0.5 });
+    for (const amount of strange as number[]) {
+      r.tokens({ input: amount });
+      r.cost({ usd: amount });
+    }
+    r.tokens(undefined as never);
+    r.cost(undefined as never);
+  });
+  assert.equal(await bench.value("tokens_total", { ...STABLE, direction: "input" }), 3);
+  assert.equal(await bench.value("cost_usd_total", STABLE), 0.5);
+  assert.equal(await bench.value("sdk_problems_total", { reason: "usage" }), 2 * strange.length + 1);
+});
+
+test("whatever an application hands over, nothing throws", async () => {
+  const things: unknown[] = [null, 5, Symbol("x"), [], {}, 3n, UNSPEAKABLE, () => UNSPEAKABLE];
+  using bench = await Bench.open();
+  for (const thing of things as never[]) {
+    assert.ok(bench.rollout.assign(thing));
+    const a = bench.rollout.assign({ unit: thing, pin: thing });
+    await a.request((r) => {
+      r.event(thing);
+      r.outcome(thing);
+      assert.ok(a.render(thing));
+      assert.ok(a.render({ shop: thing }, thing));
+      assert.equal(typeof a.renderText({ shop: "S" }, { part: thing }), "string");
+    }, thing);
+    a.score(thing, thing);
+    a.score("helpfulness", thing);
+    bench.rollout.score(thing, "helpfulness", 0.5);
+    assert.equal(a.shadow(thing), false);
+  }
 });
 
 test("a tool loop with retries is one request", async () => {
@@ -212,6 +271,15 @@ describe("pins", () => {
     assert.equal(await other.value("unit_events_total", { ...STABLE, metric: "refusals" }), 0);
     assert.equal(await other.value("events_total", { ...STABLE, metric: "refusals" }), 1);
   });
+});
+
+test("events that a pin cannot name leave it a pin", async () => {
+  const events = ["overBudget", "tool.error", "too many words", ...Array.from({ length: 20 }, (_, i) => `e${i}`)];
+  using bench = await Bench.open(payload(), { events });
+  const a = bench.rollout.assign({ unit: "conversation" });
+  await a.request((r) => events.forEach((name) => r.event(name)));
+  assert.equal(parsePin(a.pin)?.events.length, 16);
+  assert.ok(bench.rollout.assign({ unit: "conversation", pin: a.pin }).pinned);
 });
 
 test("a unit is exposed until its first event", async () => {

@@ -117,6 +117,14 @@ describe("watching the API server", () => {
     await assert.rejects(PromptRollout.watch("shop", "answers", options), /HTTP 403 configmaps is forbidden/);
   });
 
+  test("a server that is away at the start is asked again soon", async () => {
+    current = { status: 503, body: { message: "starting" } };
+    rollout = await PromptRollout.watch("shop", "answers", { api: { url }, default: "the code's", registry, logger: new Log() });
+    assert.equal(rollout.sequence, undefined);
+    current = { status: 200, body: configMap(1) };
+    await until(() => rollout?.sequence === 1, "the payload");
+  });
+
   test("outside of a pod the error says what to use", () => {
     assert.throws(() => inCluster({}), (error) => error instanceof PayloadError && /fromDirectory/.test(error.message));
     assert.equal(inCluster({ KUBERNETES_SERVICE_HOST: "::1" }).url, "https://[::1]:443");
