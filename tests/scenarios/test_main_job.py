@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
 GOOD = "You are a support agent. Answer in two sentences."
 BETTER = "You are a support agent. Answer in two sentences and name the next step."
 ERRORS = "You are a support agent. Reply only with JSON."
-TERSE = "You are a support agent. Use as few words as possible."
+WORSE = "You are a support agent. [simulate score_mean=0.6]"
 STEPS = ({"weight": 10, "duration": "2s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
 SLOW = ({"weight": 10, "duration": "1h"}, {"weight": 50, "duration": "1h"})
 SCORES = [
@@ -63,7 +63,7 @@ def test_a_prompt_that_answers_worse_without_failing_is_rolled_back(healthy):
         .analysis(interval="1s", metrics=SCORES)
         .a_promoted_prompt(GOOD)
         .when()
-        .the_prompt_becomes(TERSE)
+        .the_prompt_becomes(WORSE)
         .wait_for_phase("Degraded", 150)
         .then()
         .the_message_says("harm shown", "helpfulness")
@@ -96,8 +96,7 @@ def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack,
     story.kubectl("delete", "configmap", name)
     stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the deletion to be repaired", 20)
     story.wait_for_phase("Healthy")
-    events = stack.kubectl("get", "events", "-n", quiet_shop.namespace)
-    assert "PayloadRepaired" in events
+    story.wait_for_event("PayloadRepaired")
 
 
 def test_a_killed_operator_goes_on_where_it_was(healthy):
@@ -124,7 +123,7 @@ def cannot_be_read(status):
 
 def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
     (
-        healthy.steps({"weight": 10, "duration": "5s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
+        healthy.steps({"weight": 10, "duration": "8s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
         .analysis(interval="1s", metrics=SCORES)
         .a_promoted_prompt(GOOD)
         .when()
