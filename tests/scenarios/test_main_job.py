@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from e2e.controlplane.kubectl import CommandError
+from e2e.processes.supervisor import wait_until
 from e2e.recorder import CONFIG_MAPS
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
@@ -85,7 +87,7 @@ def test_the_old_prompt_again_ends_the_trial_at_once(quiet):
     )
 
 
-def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack, quiet_shop):
+def test_a_foreign_edit_a_deletion_and_a_freeze_of_the_payload_are_repaired(quiet, stack, quiet_shop):
     story = quiet.a_promoted_prompt(GOOD).when()
     name = quiet_shop.config_map
     good = stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).mapping("data")
@@ -95,6 +97,13 @@ def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack,
     stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the edit to be repaired", 20)
     story.kubectl("delete", "configmap", name)
     stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the deletion to be repaired", 20)
+    frozen = stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).uid
+    story.kubectl("patch", "configmap", name, "--type=merge", "-p", '{"immutable":true}')
+    stack.recorder.wait(
+        lambda: _data(stack, quiet_shop) == good and _payload(stack, quiet_shop).uid != frozen,
+        "one that nobody can change any more to be made anew",
+        20,
+    )
     story.wait_for_phase("Healthy")
     story.wait_for_event("PayloadRepaired")
 
@@ -214,6 +223,34 @@ def test_a_foreign_configmap_is_never_overwritten_and_its_end_lets_the_rollout_g
     story.kubectl("delete", "configmap", name).wait_for_phase("Healthy", 60)
 
 
+def test_what_a_quota_refuses_is_told_on_the_rollout_and_goes_on_when_there_is_room(quiet, stack, quiet_shop):
+    when = quiet.strategy(immediate={}).a_promoted_prompt(GOOD).when()
+    stable = when.subject.status().stable
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    when.applied({**quota, "spec": {"hard": {"count/configmaps": "0"}}})
+    try:
+        wait_until(lambda: _is_full(stack, quiet_shop), "the quota to hold", 30, pause=0.2)
+        when.the_prompt_becomes(BETTER).wait_for(
+            "the refusal to be said", lambda s: s.message.startswith("stuck: create configmaps")
+        )
+        when.then().the_message_says("quota", "few", "tried again by itself").users_get(stable)
+        when.wait_for_event("TurnFailed")
+    finally:
+        when.kubectl("delete", "resourcequota", "few")
+    when.wait_for_phase("Healthy").wait_for("the word to be taken back", lambda s: "stuck" not in s.message)
+    when.then().users_get(when.subject.status().stable)
+    assert when.subject.status().stable != stable
+
+
+def _is_full(stack, application):
+    """Nothing is stored: a request that quota lets through is a dry run."""
+    try:
+        stack.kubectl("create", "configmap", "probe", "-n", application.namespace, "--dry-run=server")
+    except CommandError as refused:
+        return "quota" in refused.output
+    return False
+
+
 def test_deleting_the_rollout_takes_its_configmaps_along(quiet, stack, quiet_shop):
     quiet.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", quiet_shop.rollout)
     stack.recorder.wait(lambda: not _ours(stack, quiet_shop), "its ConfigMaps to go", 40)
@@ -227,8 +264,12 @@ def test_a_deleted_revision_is_restored_from_the_delivered_copy(quiet, stack, qu
     stack.recorder.wait(lambda: _ours(stack, quiet_shop) == before, "the revision to be restored", 20)
 
 
+def _payload(stack, application):
+    return stack.recorder.latest(CONFIG_MAPS, application.namespace, application.config_map)
+
+
 def _data(stack, application):
-    found = stack.recorder.latest(CONFIG_MAPS, application.namespace, application.config_map)
+    found = _payload(stack, application)
     return found.mapping("data") if found else None
 
 
