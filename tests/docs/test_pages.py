@@ -13,7 +13,7 @@ import yaml
 
 from promptrollout.api.parse import read_spec
 from promptrollout.api.policy import PolicySpec
-from promptrollout.cli.main import build
+from promptrollout.cli.main import build, run
 
 ROOT = Path(__file__).parents[2]
 _NAMES = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
@@ -30,10 +30,14 @@ LEFT_OUT = [("{...}", "{text: Hello}"), ("[...]", "[{weight: 10, duration: 1h}]"
 STRATEGIES = set(CRDS[ROLLOUT]["properties"]["spec"]["properties"]["strategy"]["properties"])
 
 
-def fences(page: str, *languages: str) -> Iterator[str]:
+def fences_of(page: str) -> Iterator[tuple[str, str]]:
+    """Language and text of each, in order."""
     for indent, language, text in FENCE.findall(PAGES[page]):
-        if language in languages:
-            yield re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+        yield language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+
+
+def fences(page: str, *languages: str) -> Iterator[str]:
+    return (text for language, text in fences_of(page) if language in languages)
 
 
 def anchors(page: str) -> set[str]:
@@ -141,3 +145,31 @@ def test_a_command_of_the_plugin_that_is_shown_exists_with_its_options(page: str
     known = {option for parameter in command.params for option in parameter.opts}
     options = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
     assert options <= known, page
+
+
+def plans() -> Iterator[tuple[str, str, list[str]]]:
+    """(the rollout, the command's words, the lines that are shown of its answer) of docs/cli.md."""
+    files: dict[str, str] = {}
+    asked: list[str] = []
+    for language, text in fences_of("docs/cli.md"):
+        if name := re.match(r"# (\w+\.yaml)\n", text):
+            files[name[1]] = text
+        elif language == "sh":
+            asked = shlex.split(text.replace("\\\n", " "))[2:]
+        elif not language and asked[:1] == ["plan"]:
+            yield files[asked[asked.index("-f") + 1]], " ".join(asked), text.splitlines()
+            asked = []
+
+
+@pytest.mark.parametrize(("rollout", "command", "shown"), list(plans()))
+def test_a_plan_is_quoted_as_the_plugin_gives_it(
+    rollout: str, command: str, shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(rollout)
+    words = shlex.split(command)
+    words[words.index("-f") + 1] = str(file)
+    assert run(words) == 0
+    said = iter([line.rstrip() for line in capsys.readouterr().out.splitlines()])
+    for line in shown:
+        assert line == "..." or line in said, line  # in this order
