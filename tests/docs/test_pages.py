@@ -147,6 +147,13 @@ def test_a_command_of_the_plugin_that_is_shown_exists_with_its_options(page: str
     assert options <= known, page
 
 
+def test_columns_are_those_that_kubectl_shows() -> None:
+    (crd,) = (ROOT / "crds").glob("promptrollouts.*")
+    columns = yaml.safe_load(crd.read_text())["spec"]["versions"][0]["additionalPrinterColumns"]
+    (shown,) = re.findall(r"^NAME +PHASE.*$", PAGES["README.md"], re.MULTILINE)
+    assert shown.split() == ["NAME", *(column["name"].upper() for column in columns)]
+
+
 def plans() -> Iterator[tuple[str, str, list[str]]]:
     """(the rollout, the command's words, the lines that are shown of its answer) of docs/cli.md."""
     files: dict[str, str] = {}
