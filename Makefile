@@ -15,7 +15,7 @@ NPM := sdk/typescript
 # Marks of the tests that need more than Python: a control plane, a kubelet, an MLflow server.
 REAL := realcluster or realnode or realregistry
 
-.PHONY: properties mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-sdk bench-engine bench-decisions bench-correlated clean typescript
+.PHONY: properties test-programs mlflow node-programs help env binaries demo test unit e2e e2e-node scenarios lint format types contracts generate check-generated lock bench-latency bench-propagation bench-footprint bench-sdk bench-engine bench-decisions bench-correlated clean typescript
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,20 +41,23 @@ $(NPM)/node_modules/.ready: $(NPM)/package-lock.json $(NPM)/package.json
 binaries: env  ## the control plane's programs, built once (about 16 min cold) and cached
 	@$(BIN)/python -m e2e.controlplane.binaries
 
+test-programs: env binaries
+	@$(BIN)/python -m e2e.controlplane.binaries promtool flagd-evaluator
+
 mlflow: env  ## an MLflow server for the tests of prompt registries, installed once (850 MB) and cached
 	@$(BIN)/python -m e2e.mlflow.environment
 
 demo: env  ## the story in the terminal: one good prompt, two bad ones (KEEP=1 leaves the cluster up)
 	@KEEP="$(KEEP)" $(BIN)/python -m e2e.demo
 
-# Two at a time, the longest first; tests/conftest.py says what stays together.
-test: env typescript binaries mlflow  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
+# Two at a time, the longest first; conftest.py says what stays together.
+test: env typescript test-programs mlflow  ## all tests, those on the real control plane included (PATHS=, PYTEST_ARGS=)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(PATHS)
 
 unit: env typescript  ## the tests that need no control plane
 	@$(BIN)/python -m pytest -m "not ($(REAL))" -n 2 --dist loadfile $(PYTEST_ARGS) $(PATHS)
 
-e2e: env binaries mlflow  ## the tests on the real control plane
+e2e: env test-programs mlflow  ## the tests on the real control plane
 	@$(BIN)/python -m pytest -m "realcluster or realregistry" $(PYTEST_ARGS) $(PATHS)
 
 e2e-node: node-programs  ## real kubelet, real pods: installs containerd and runc (root, Debian), builds the kubelet once

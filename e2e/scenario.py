@@ -322,6 +322,17 @@ class When:
             timeout,
         )
 
+    def wait_for_event(self, reason: str, begins: str = "", timeout: float = PATIENCE_S) -> Self:
+        """Until the rollout has an Event of that reason; they are written beside the status, and may come later."""
+
+        def told() -> bool:
+            found = self.subject.kubectl("get", "events.events.k8s.io", "--output=json")
+            events = KubeObject(json.loads(found)).items("items")
+            return any(one.text("reason") == reason and one.text("note").startswith(begins) for one in events)
+
+        wait_until(told, f"an Event {reason} {begins}", timeout, pause=0.2)
+        return self
+
     def _operator(self) -> Operator:
         operator = self.subject.stack.operator
         if operator is None:
@@ -348,7 +359,7 @@ class Then:
         """The candidate's delivered weights in 1/10,000, in order; the last one may just be on its way."""
         recorder, wanted = self._subject.stack.recorder, list(weights)
         with contextlib.suppress(DeadlineError):
-            recorder.wait(lambda: self._weights() == wanted, "the last weight", 5.0)
+            recorder.wait(lambda: self._weights() == wanted, "the last weight", 20.0)
         return self._expect(self._weights() == wanted, f"weights {wanted}, not {self._weights()}")
 
     def _weights(self) -> list[int]:
@@ -360,13 +371,19 @@ class Then:
 
     def every_weight_was_recorded_first(self) -> Self:
         """Whatever was delivered had been written to status before (by the server's own order of writes)."""
-        recorded = {
-            (status.sequence, status.arms): status.version for status in reversed(self._all_statuses())
-        }
+        payloads = self._subject.payloads()
+
+        def recorded() -> dict[tuple[int, object], int]:
+            return {(one.sequence, one.arms): one.version for one in reversed(self._all_statuses())}
+
+        # Two watches: that of ConfigMaps may be ahead of that of rollouts.
+        with contextlib.suppress(DeadlineError):
+            self._subject.stack.recorder.wait(
+                lambda: all((one.sequence, one.arms) in recorded() for one in payloads), "its status", 20.0
+            )
+        before = recorded()
         unrecorded = [
-            payload
-            for payload in self._subject.payloads()
-            if recorded.get((payload.sequence, payload.arms), payload.version) >= payload.version
+            one for one in payloads if before.get((one.sequence, one.arms), one.version) >= one.version
         ]
         return self._expect(not unrecorded, f"status before ConfigMap; these came unannounced: {unrecorded}")
 

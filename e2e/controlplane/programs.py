@@ -123,6 +123,14 @@ NODE_PROGRAMS: tuple[Program, ...] = (
 #: What single tests need; only built when asked for by name.
 TEST_PROGRAMS: tuple[Program, ...] = (
     Program("flagd-evaluator", "flagd", ".", "github.com/open-feature/flagd/core", 45),
+    Program(
+        "promtool",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/promtool",
+        "github.com/prometheus/prometheus",
+        60,
+        tags="remove_all_sd",
+    ),
 )
 
 

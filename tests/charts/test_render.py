@@ -1,5 +1,7 @@
 """What helm makes of the chart: facts of the objects, not their text."""
 
+import re
+
 import pytest
 import yaml
 
@@ -458,3 +460,21 @@ def test_a_wrong_value_is_refused_with_its_path(helm, values, complaint):
     with pytest.raises(CommandError) as refused:
         helm.template(values)
     assert complaint in refused.value.output
+
+
+def test_values_that_the_pages_show_are_accepted(helm):
+    shown = [
+        values
+        for page in (
+            "docs/gates.md",
+            "docs/notifications.md",
+            "docs/prompt-sources.md",
+            "charts/prompt-rollout/README.md",
+        )
+        for text in re.findall(r"```yaml\n(.*?)```", (CHART.parents[1] / page).read_text(), re.DOTALL)
+        for values in yaml.safe_load_all(text)
+        if not {"kind", "spec"} & set(values)
+    ]
+    assert len(shown) == 4
+    for values in shown:
+        helm.template(values)

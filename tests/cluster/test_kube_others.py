@@ -16,7 +16,8 @@ from promptrollout.cluster.transport import Limits
 
 pytestmark = pytest.mark.realcluster
 
-FAST = Timing(lease=2, renew_deadline=1.5, retry=0.2)
+#: As fast as a busy machine, whose disk etcd waits for, can follow.
+FAST = Timing(lease=4, renew_deadline=3, retry=0.2)
 
 
 async def written(cluster):
@@ -78,12 +79,12 @@ async def test_one_of_many_candidates_leads_and_the_next_follows_at_once_after_r
     (leader,) = [candidate for candidate in candidates if candidate.leading]
     async with holding(leader):
         others = [task for candidate, task in waiting.items() if candidate is not leader]
-        await asyncio.wait(others, timeout=2.5)
+        await asyncio.wait(others, timeout=4.5)
         assert sum(candidate.leading for candidate in candidates) == 1
     lease = kubectl.get("lease", "operator", "-n", namespace)
     assert lease.text("spec.holderIdentity").startswith("pod-")
     await leader.release()
-    await asyncio.wait(others, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(others, timeout=20, return_when=asyncio.FIRST_COMPLETED)
     assert sum(candidate.leading for candidate in candidates) == 1
     assert not leader.leading
     assert kubectl.get("lease", "operator", "-n", namespace).number("spec.leaseTransitions") >= 1
@@ -102,7 +103,7 @@ async def test_a_lease_taken_away_by_kubectl_ends_the_leadership(cluster, namesp
             "-p", '{"spec":{"holderIdentity":"admin"}}',
         )  # fmt: skip
         with pytest.raises(LeadershipLostError, match="admin holds"):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 20)
     assert len(lost) == 1
 
 
@@ -122,8 +123,8 @@ async def test_a_frozen_api_server_ends_the_leadership_at_its_deadline(control_p
     leader = election(cluster, namespace, "pod-0", lost)
     await leader.acquire()
     async with holding(leader) as task, frozen(control_plane):
-        with pytest.raises(LeadershipLostError, match=r"not renewed for 1\.5 s"):
-            await asyncio.wait_for(task, 3)
+        with pytest.raises(LeadershipLostError, match=r"not renewed for 3 s"):
+            await asyncio.wait_for(task, 20)
     assert len(lost) == 1
     assert not leader.leading
 

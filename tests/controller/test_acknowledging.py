@@ -2,9 +2,16 @@
 
 from datetime import UTC, datetime
 
-from promptrollout.api.spec import PodSelector
+import pytest
+
+from promptrollout.api.spec import Delivery, DeliveryMode, PodSelector
 from promptrollout.cluster.objects import ObjectKey, PodView
-from promptrollout.controller.acknowledging import loaded_payloads, selector_of
+from promptrollout.controller.acknowledging import (
+    Acknowledgements,
+    Awaited,
+    loaded_payloads,
+    selector_of,
+)
 from promptrollout.delivery import ArmWeight, Payload
 from promptrollout.sources.protocol import LoadedBy
 
@@ -58,3 +65,37 @@ def test_selectors_are_passed_on_whole():
 
 def test_a_word_on_a_later_sequence_is_of_a_rollout_that_was_deleted_and_no_acknowledgement():
     assert loaded_payloads([POD], [word(sequence=8)], PAYLOAD)["pod-a"].sequence < 7
+
+
+@pytest.mark.parametrize("seconds", [1.79e12, 1e20, 1e300])
+def test_a_moment_that_no_calendar_has_is_in_the_future_and_still_an_acknowledgement(seconds):
+    """Milliseconds, say: it must not end the operator, and with it everybody else's rollouts."""
+    loaded = loaded_payloads([POD], [word(at=seconds)], PAYLOAD)
+    assert loaded["pod-a"].sequence == 7
+    assert loaded["pod-a"].at > datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Pods:
+    async def pods(self, *_, **__):
+        return (POD,)
+
+
+class Words:
+    """A source that says of one rollout what nothing was made for."""
+
+    async def acknowledgements(self, rollouts):
+        return {rollout: (word(),) if rollout == "shop/x" else None for rollout in rollouts}
+
+
+async def test_whatever_one_rollouts_pods_say_the_others_are_asked():
+    said = {}
+    mode, clock = DeliveryMode.MOUNT, lambda: datetime.now(UTC)
+    asking = Acknowledgements(
+        Pods(), {"default": Words()}, said.__setitem__, clock, default_mode=mode, again=30
+    )
+    for name in ("poison", "x"):
+        key = ObjectKey("shop", name)
+        await asking.follow(Awaited(key, "default", f"{name}-prompt", Delivery(), PAYLOAD), written=True)
+    await asking.ask()
+    assert said[ObjectKey("shop", "x")].loaded["pod-a"].sequence == 7
+    assert "the operator fails on it (TypeError)" in said[ObjectKey("shop", "poison")].unavailable

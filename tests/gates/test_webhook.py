@@ -109,7 +109,7 @@ async def test_a_service_that_hangs_is_asked_again_after_its_timeout(service, ru
 
     told, kind = await service(hang, (200, '{"passed": true}'), timeout=0.2)
     assert (await kind.run(run_of(GATE), lambda _: None)).result == "Passed"
-    assert len(told.asked) == 2
+    assert len(told.asked) >= 2  # on a busy machine the second may be late too
 
 
 async def test_an_unreachable_service_is_tried_until_the_gate_gives_up(service, run_of, tmp_path):
@@ -117,12 +117,20 @@ async def test_an_unreachable_service_is_tried_until_the_gate_gives_up(service, 
     secret.write_text("x")
     config = WebhookConfig.model_validate({"url": "http://127.0.0.1:9/", "secretFile": secret})
     kind, said = WebhookKind({"risk": config}, pause=(0.01, 0.02)), []
-    try:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(kind.run(run_of(GATE), said.append), 0.3)
-    finally:
-        await kind.close()
-    assert len(said) > 2
+    thrice = asyncio.Event()
+
+    def says(answer):
+        said.append(answer)
+        if len(said) == 3:
+            thrice.set()
+
+    asking = asyncio.create_task(kind.run(run_of(GATE), says))
+    await asyncio.wait_for(thrice.wait(), 30)
+    assert not asking.done()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await kind.close()
     assert "no answer" in said[-1].message
 
 

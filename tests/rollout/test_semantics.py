@@ -454,3 +454,32 @@ def test_metrics_that_stay_unreadable_are_told_once(at_step):
     told = at_step(1).evidence().metrics_fail().after("5m").metrics_fail().after("15m").metrics_fail()
     assert told.reasons.count("MetricsUnavailable") == 1
     assert told.reasons.count("Paused") == 1
+
+
+@pytest.mark.parametrize(
+    ("delivery", "said"),
+    [
+        ({}, "no ready pod mounted its ConfigMap"),
+        ({"podSelector": {"matchLabels": {"app": "typo"}}}, "no ready pod matched delivery.podSelector"),
+    ],
+)
+def test_a_payload_that_no_pod_had_to_load_says_so_until_one_has(story, delivery, said):
+    story = story(delivery=delivery)
+    story.pods = ()
+    story.turn()
+    assert story.phase == "Healthy"
+    assert said in story.status.message
+    assert (story.condition("Delivered").status, story.condition("Delivered").reason) == ("True", "NoPods")
+
+    story.pods = ("pod-a",)
+    story.wants("bbbb000000").pods_load()
+    assert story.condition("Delivered").reason != "NoPods"
+    assert "no ready pod" not in story.status.message
+
+
+def test_pods_that_are_not_asked_are_not_missed(story):
+    story = story(delivery={"acknowledge": {"mode": "None", "assumeLoadedAfter": "1s"}})
+    story.pods = ()
+    story.turn().after("2s")
+    assert story.phase == "Healthy"
+    assert "no ready pod" not in story.status.message

@@ -8,8 +8,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "semantics.md"
-#: What the garbage collector and the namespace controller do, nobody decides.
-NOT_DECIDED = {"namespace or object deleted"}
+#: What the garbage collector and the namespace controller do, or the API server refuses, nobody decides.
+NOT_DECIDED = {"namespace or object deleted", "the API server refuses what is to be written"}
 _NAMED = re.compile(r"`(test_\w+)::(test_\w+)`")
 
 

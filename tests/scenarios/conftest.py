@@ -16,6 +16,8 @@ TRAFFIC = Traffic(rate=80.0, turns=3.0, think_s=0.2)
 
 #: The mailbox verifies with it what the operator has signed; of no use anywhere else.
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"a secret of the scenarios").decode()
+#: Seconds that an attempt at the channel `dead` takes.
+DEAD_AFTER_S = 60.0
 
 
 @pytest.fixture(scope="package")
@@ -33,12 +35,21 @@ def stack(mailbox, tmp_path_factory):
     channels = {
         f"notifications.channels.{name}.{field}": value
         for name, url in urls.items()
-        for field, value in {"type": "webhook", "url": url, "secretFile": str(secret)}.items()
+        for field, value in {
+            "type": "webhook",
+            "url": url,
+            "secretFile": str(secret),
+            "timeout": f"{DEAD_AFTER_S:g}s",
+        }.items()
     }
+    # Who answers has time to, however busy the machine is: what is asked again was told to be.
     judges = {
         f"gates.webhooks.{name}.{field}": value
-        for name, url in {"judge": mailbox.judge_url, "dead-judge": mailbox.dead_url}.items()
-        for field, value in {"url": url, "secretFile": str(secret), "timeout": "1s"}.items()
+        for name, url, timeout in (
+            ("judge", mailbox.judge_url, "20s"),
+            ("dead-judge", mailbox.dead_url, "1s"),
+        )
+        for field, value in {"url": url, "secretFile": str(secret), "timeout": timeout}.items()
     }
     options = Options(
         application=Application(namespace="first", replicas=1),

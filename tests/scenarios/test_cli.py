@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
+
 GOOD = "You are a support agent."
 BETTER = "You are a support agent. Answer in two sentences."
 ERRORS = "You are a support agent. Reply only with JSON."

@@ -81,7 +81,7 @@ def test_commands_count_once_whatever_their_ids_and_wrong_ones_are_refused_with_
     when.annotated("skip:1").wait_for_answer("Refused", "no gate is waited for")
     when.annotated("retry:1").wait_for_answer("Refused", "nothing was rolled back")
     when.then().weights_were(0, 1_000).the_status("it goes on", lambda s: s.phase == "Progressing")
-    assert "CommandRefused" in when.subject.kubectl("get", "events")
+    when.wait_for_event("CommandRefused")
 
 
 def test_no_pod_is_told_of_a_candidate_before_a_person_has_approved_it(quiet):

@@ -8,9 +8,11 @@ from e2e.controlplane.kubectl import CommandError
 from promptrollout.analysis.keeping import read, replay
 from promptrollout.analysis.ledger import FROM_CHECKPOINT
 
+pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
+
 GOOD = "You are a support agent."
-ERRORS = "You are a support agent. Reply only with JSON."
-#: So few requests in the first step that harm shows in the second only.
+#: So few requests in the first step, and so few of them errors, that harm shows in the second only.
+ERRORS = "You are a support agent. [simulate error_rate=0.07]"
 STEPS = ({"weight": 2, "duration": "1s"}, {"weight": 50, "duration": "10m"})
 
 

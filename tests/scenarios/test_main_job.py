@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from e2e.controlplane.kubectl import CommandError
+from e2e.processes.supervisor import wait_until
 from e2e.recorder import CONFIG_MAPS
 
 pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
@@ -11,7 +13,7 @@ pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
 GOOD = "You are a support agent. Answer in two sentences."
 BETTER = "You are a support agent. Answer in two sentences and name the next step."
 ERRORS = "You are a support agent. Reply only with JSON."
-TERSE = "You are a support agent. Use as few words as possible."
+WORSE = "You are a support agent. [simulate score_mean=0.6]"
 STEPS = ({"weight": 10, "duration": "2s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
 SLOW = ({"weight": 10, "duration": "1h"}, {"weight": 50, "duration": "1h"})
 SCORES = [
@@ -63,7 +65,7 @@ def test_a_prompt_that_answers_worse_without_failing_is_rolled_back(healthy):
         .analysis(interval="1s", metrics=SCORES)
         .a_promoted_prompt(GOOD)
         .when()
-        .the_prompt_becomes(TERSE)
+        .the_prompt_becomes(WORSE)
         .wait_for_phase("Degraded", 150)
         .then()
         .the_message_says("harm shown", "helpfulness")
@@ -85,7 +87,7 @@ def test_the_old_prompt_again_ends_the_trial_at_once(quiet):
     )
 
 
-def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack, quiet_shop):
+def test_a_foreign_edit_a_deletion_and_a_freeze_of_the_payload_are_repaired(quiet, stack, quiet_shop):
     story = quiet.a_promoted_prompt(GOOD).when()
     name = quiet_shop.config_map
     good = stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).mapping("data")
@@ -95,9 +97,15 @@ def test_a_foreign_edit_and_a_deletion_of_the_payload_are_repaired(quiet, stack,
     stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the edit to be repaired", 20)
     story.kubectl("delete", "configmap", name)
     stack.recorder.wait(lambda: _data(stack, quiet_shop) == good, "the deletion to be repaired", 20)
+    frozen = stack.kubectl.get("configmap", name, "-n", quiet_shop.namespace).uid
+    story.kubectl("patch", "configmap", name, "--type=merge", "-p", '{"immutable":true}')
+    stack.recorder.wait(
+        lambda: _data(stack, quiet_shop) == good and _payload(stack, quiet_shop).uid != frozen,
+        "one that nobody can change any more to be made anew",
+        20,
+    )
     story.wait_for_phase("Healthy")
-    events = stack.kubectl("get", "events", "-n", quiet_shop.namespace)
-    assert "PayloadRepaired" in events
+    story.wait_for_event("PayloadRepaired")
 
 
 def test_a_killed_operator_goes_on_where_it_was(healthy):
@@ -124,7 +132,7 @@ def cannot_be_read(status):
 
 def test_an_outage_of_prometheus_holds_and_its_end_goes_on(healthy):
     (
-        healthy.steps({"weight": 10, "duration": "5s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
+        healthy.steps({"weight": 10, "duration": "8s"}, {"weight": 50, "until": "Evidence", "timeout": "3m"})
         .analysis(interval="1s", metrics=SCORES)
         .a_promoted_prompt(GOOD)
         .when()
@@ -215,6 +223,34 @@ def test_a_foreign_configmap_is_never_overwritten_and_its_end_lets_the_rollout_g
     story.kubectl("delete", "configmap", name).wait_for_phase("Healthy", 60)
 
 
+def test_what_a_quota_refuses_is_told_on_the_rollout_and_goes_on_when_there_is_room(quiet, stack, quiet_shop):
+    when = quiet.strategy(immediate={}).a_promoted_prompt(GOOD).when()
+    stable = when.subject.status().stable
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    when.applied({**quota, "spec": {"hard": {"count/configmaps": "0"}}})
+    try:
+        wait_until(lambda: _is_full(stack, quiet_shop), "the quota to hold", 30, pause=0.2)
+        when.the_prompt_becomes(BETTER).wait_for(
+            "the refusal to be said", lambda s: s.message.startswith("stuck: create configmaps")
+        )
+        when.then().the_message_says("quota", "few", "tried again by itself").users_get(stable)
+        when.wait_for_event("TurnFailed")
+    finally:
+        when.kubectl("delete", "resourcequota", "few")
+    when.wait_for_phase("Healthy").wait_for("the word to be taken back", lambda s: "stuck" not in s.message)
+    when.then().users_get(when.subject.status().stable)
+    assert when.subject.status().stable != stable
+
+
+def _is_full(stack, application):
+    """Nothing is stored: a request that quota lets through is a dry run."""
+    try:
+        stack.kubectl("create", "configmap", "probe", "-n", application.namespace, "--dry-run=server")
+    except CommandError as refused:
+        return "quota" in refused.output
+    return False
+
+
 def test_deleting_the_rollout_takes_its_configmaps_along(quiet, stack, quiet_shop):
     quiet.a_promoted_prompt(GOOD).when().kubectl("delete", "promptrollout", quiet_shop.rollout)
     stack.recorder.wait(lambda: not _ours(stack, quiet_shop), "its ConfigMaps to go", 40)
@@ -238,8 +274,12 @@ def test_a_deleted_revision_is_restored_from_the_delivered_copy(quiet, stack, qu
     stack.recorder.wait(lambda: _ours(stack, quiet_shop) == before, "the revision to be restored", 20)
 
 
+def _payload(stack, application):
+    return stack.recorder.latest(CONFIG_MAPS, application.namespace, application.config_map)
+
+
 def _data(stack, application):
-    found = stack.recorder.latest(CONFIG_MAPS, application.namespace, application.config_map)
+    found = _payload(stack, application)
     return found.mapping("data") if found else None
 
 

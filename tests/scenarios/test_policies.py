@@ -49,7 +49,7 @@ def test_a_policys_edit_reaches_the_next_prompt_and_its_deletion_no_running_one(
     when.wait_for_condition("Delivered").commanded("promote").wait_for_weight(8_000)
     when.wait_for_condition("Delivered").commanded("promote").wait_for_phase("Healthy")
     when.then().every_weight_was_recorded_first().the_message_says("generation 2 stay in force")
-    assert "PolicyGone" in when.subject.kubectl("get", "events")
+    when.wait_for_event("PolicyGone")
 
     stable = when.subject.status().stable
     when.the_prompt_becomes(ONE).wait_for_phase("Invalid")

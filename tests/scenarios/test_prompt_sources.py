@@ -157,8 +157,7 @@ def test_a_version_in_a_registry_is_sealed_and_the_registry_may_go_down(quiet, m
         mlflow.start()
     when.wait_for("its absence", lambda s: s.phase == "Invalid" and "version 3 does not exist" in s.message)
     when.the_prompt_comes_from(registryRef=registry_ref(version="2")).wait_for_phase("Healthy")
-    events = when.subject.kubectl("get", "events")
-    assert "PromptSourceUnavailable" in events
+    when.wait_for_event("PromptSourceUnavailable")
 
 
 def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(quiet, mlflow):

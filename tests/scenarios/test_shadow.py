@@ -6,7 +6,7 @@ pytestmark = [pytest.mark.realcluster, pytest.mark.timeout(240)]
 
 GOOD = "You are a support agent. Answer in two sentences."
 BETTER = "You are a support agent. Answer in two sentences and name the next step."
-TERSE = "You are a support agent. Use as few words as possible."
+WORSE = "You are a support agent. [simulate score_mean=0.6]"
 SCORES = [
     {"name": "errors", "preset": "sdk/errors", "role": "Guard"},
     {"name": "helpfulness", "preset": "sdk/score", "score": "helpfulness"},
@@ -38,7 +38,7 @@ def test_a_prompt_that_answers_worse_is_rolled_back_and_no_user_has_met_it(healt
         .analysis(interval="1s", metrics=SCORES)
         .a_promoted_prompt(GOOD)
         .when()
-        .the_prompt_becomes(TERSE)
+        .the_prompt_becomes(WORSE)
         .wait_for_phase("Degraded", 150)
         .then()
         .the_highest_weight_was(0)

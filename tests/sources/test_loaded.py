@@ -71,6 +71,7 @@ def test_a_word_taken_back_is_none() -> None:
 def test_words_in_another_form_are_left_out() -> None:
     found = [
         *word(sequence="x"),
+        *word(pod="e", sequence="9" * 5_000),
         *word(pod="b", rollout="shop/other"),
         *word(float("nan"), pod="c"),
         word(pod="d")[0],

@@ -164,6 +164,12 @@ REASONS: Mapping[str, Reason] = {
         "apply the crds of the operator's release: helm does not upgrade them",
         told=True,
     ),
+    "TurnFailed": Reason(
+        _WARNING,
+        "what is to be done for the rollout is refused or fails, twice in a row: rights, a quota, an admission policy",
+        "mend what the message names; it is tried again by itself, and what is served stays",
+        told=True,
+    ),
     "EvidenceNotKept": Reason(
         _WARNING,
         "what a decision rested on could not be written, although it was tried for minutes",

@@ -14,6 +14,8 @@ from promptrollout.delivery import Payload
 from promptrollout.rollout import LoadedPayload, PodsSeen
 from promptrollout.sources.protocol import LoadedBy, MetricSource, SourceError
 
+_FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
+
 log = logging.getLogger(__name__)
 
 
@@ -110,7 +112,17 @@ class Acknowledgements:
             answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError = {}
         else:
             answers = await source.acknowledgements([str(awaited.key) for awaited in waiting])
-        await asyncio.gather(*(self._look(awaited, answers) for awaited in waiting))
+        await asyncio.gather(*(self._look_apart(awaited, answers) for awaited in waiting))
+
+    async def _look_apart(
+        self, awaited: Awaited, answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError
+    ) -> None:
+        """As `_look`: whatever one rollout's pods say, the others are asked."""
+        try:
+            await self._look(awaited, answers)
+        except Exception as error:
+            log.exception("%s: what its pods have loaded cannot be told", awaited.key)
+            self._say(awaited, PodsSeen(unavailable=f"the operator fails on it ({type(error).__name__})"))
 
     async def _look(
         self, awaited: Awaited, answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError
@@ -206,7 +218,7 @@ def loaded_payloads(
             payload.sequence,
             payload.hash,
         )
-        at = datetime.fromtimestamp(answer.loaded_at, UTC)
+        at = _moment(answer.loaded_at)
         word = LoadedPayload(answer.sequence if sound else -1, at)
         old = loaded.get(name)
         if old is None or (word.sequence, -at.timestamp()) < (old.sequence, -old.at.timestamp()):
@@ -227,6 +239,14 @@ def serving(
         for pod in pods
         if pod.ready or (pod.name in words and words[pod.name].sequence < payload.sequence)
     )
+
+
+def _moment(seconds: float) -> datetime:
+    """A pod's word on when; one that no calendar has (in milliseconds, say) is in the future, so counts as now."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _FAR_FUTURE
 
 
 def never_refreshed(pods: Iterable[PodView], config_map: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.cluster.values import Json
 from promptrollout.controller.children import documents_in, payload_content, revision_content
+from promptrollout.controller.failing import message_of
 from promptrollout.controller.heralding import Herald
 from promptrollout.controller.memory import Children, Entry
 from promptrollout.controller.parsed import Parsed
@@ -48,6 +49,8 @@ class Applier:
         """
         await self._keep_revisions(entry, parsed, children, decision)
         before, wanted = entry.seen, decision.status.to_wire()
+        if entry.trouble:  # until a whole turn has gone well
+            wanted = {**wanted, **message_of(entry.trouble)}
         entry.seen = await self._cluster.patch_status(before, wanted)
         if entry.seen.resource_version != before.resource_version:
             self._say_dropped(entry, wanted)
@@ -121,15 +124,22 @@ class Applier:
         content = payload_content(entry.seen, config_map_name(key.name, parsed.spec), data)
         before = children.payload
         if before is None:
+            what = "was deleted"
+            children.payload = await self._cluster.create_configmap(content)
+        elif before.immutable:
+            # Nothing could be taken back by it any more.
+            what = "had been made immutable (pods that saw it so take no change before they are restarted)"
+            await self._cluster.delete_configmap(before)
+            children.payload = None
             children.payload = await self._cluster.create_configmap(content)
         else:
+            what = "had been changed"
             children.payload = await self._cluster.update_configmap(before, content)
-        if before is not None and children.payload.resource_version == before.resource_version:
-            return False
+            if children.payload.resource_version == before.resource_version:
+                return False
         repaired = entry.written is not None and entry.written[0] == delivered.sequence
         entry.written = (delivered.sequence, self._clock())
-        if repaired:
-            what = "was deleted" if before is None else "had been changed"
+        if repaired or (before is not None and before.immutable):
             said = f"ConfigMap {content.key} {what} and is restored"
             self._herald.tell(entry.seen, Note("Warning", "PayloadRepaired", said))
         return True

@@ -104,8 +104,11 @@ class Keeper:
                 continue
             except ClusterError as error:
                 self._failed(job, error)
+            except Exception as error:  # one rollout's evidence must not stop that of the others
+                log.exception("%s: evidence cannot be kept", job.owner.key)
+                self._failed(replace(job, tries=len(_AGAIN_S)), error)
 
-    def _failed(self, job: Job, error: ClusterError) -> None:
+    def _failed(self, job: Job, error: Exception) -> None:
         """Try again later; when that is in vain, say so."""
         what = "evidence is not kept" if job.records else "old evidence is not deleted"
         log.warning("%s: %s: %s", job.owner.key, what, error)

@@ -44,6 +44,8 @@ class Entry:
         comparisons: the analysis' last word on each pair of arms, all of one trial.
         kept: evidence written lately, for the status to name.
         outlook: whether the trial can be decided, and what that was worked out from.
+        failures, outdated: turns in a row that failed, and that had observed what was out of date by then.
+        trouble: why turns fail, as people are told it; empty if they do not.
     """
 
     seen: RolloutObject
@@ -55,6 +57,9 @@ class Entry:
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     kept: tuple[KeptEvidence, ...] = ()
     outlook: tuple[object, DecidableSeen | None] = (None, None)
+    failures: int = 0
+    outdated: int = 0
+    trouble: str = ""
 
     def compared(self, said: Comparison) -> None:
         """Keep this word; those on other trials are of no use any more."""

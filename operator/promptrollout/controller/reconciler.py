@@ -10,11 +10,12 @@ from importlib.metadata import version
 from promptrollout.api.parse import read_status
 from promptrollout.api.spec import DeliveryMode
 from promptrollout.api.status import RolloutStatus
-from promptrollout.cluster.errors import ClusterError, Conflict, NamespaceTerminating, NotFound
+from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFound
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
 from promptrollout.controller.applying import Applier
+from promptrollout.controller.failing import Failures
 from promptrollout.controller.gates import runs_of
 from promptrollout.controller.heralding import Herald
 from promptrollout.controller.keeping import Job, Keeper
@@ -45,6 +46,9 @@ from promptrollout.rollout.payload import config_map_name, payload_of
 from promptrollout.sources.protocol import MetricSource
 
 log = logging.getLogger(__name__)
+
+#: Others may write now and then. Whoever loses so often has a rival, another operator say, and had better slow down.
+_OUTDATED_IN_A_ROW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Reconciler:
         self._tuning = tuning
         self.herald = Herald(cluster, outside.notifications, telemetry.notification, clock)
         self._applier = Applier(cluster, clock, telemetry, self.herald)
+        self._failures = Failures(cluster, self.herald)
         self._keeper = Keeper(cluster, self.herald.tell, self._evidence_kept, version("promptrollout"))
         self.sampler = Sampler(sources, self._compared, clock, tuning.settle)
         self.acknowledgements = Acknowledgements(
@@ -176,14 +181,22 @@ class Reconciler:
             self.rollout_gone(key)
             return None
         try:
-            return await self._turn(entry)
-        except NamespaceTerminating:
-            return None
-        except (Conflict, NotFound):
-            return await self._look_again(key)
-        except ClusterError:
+            try:
+                wake_at = await self._turn(entry)
+            except NamespaceTerminating:
+                return None
+            except (Conflict, NotFound):
+                wake_at = await self._look_again(entry)
+                entry.outdated += 1
+                if wake_at is not None and entry.outdated > _OUTDATED_IN_A_ROW:
+                    raise
+                return wake_at
+        except Exception as error:
             entry.children = None  # a write may have come through all the same: look before the next
+            await self._failures.failed(entry, error)
             raise
+        entry.outdated = 0
+        return self._clock() if self._failures.over(entry) else wake_at
 
     async def _turn(self, entry: Entry) -> datetime | None:
         reading, now = read_status(entry.seen.status), self._clock()
@@ -243,14 +256,15 @@ class Reconciler:
         if (evidence_names(before) | answered) - named:
             self._keeper.keep(Job(entry.seen, named=named))
 
-    async def _look_again(self, key: ObjectKey) -> datetime | None:
+    async def _look_again(self, entry: Entry) -> datetime | None:
         """What was observed is out of date: read it all again, and decide anew."""
+        key = entry.seen.key
         fresh = await self._cluster.get_rollout(key)
         if fresh is None:
             self.rollout_gone(key)
             return None
         self.memory.take(fresh)
-        self.memory.entries[key].children = None
+        entry.children = None
         return self._clock()
 
     async def _follow(

@@ -5,6 +5,7 @@ brought up to date by itself, from its checkpoint on; then it joins the others.
 """
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -17,10 +18,12 @@ from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller.describing import Reading, describe
 from promptrollout.rollout import Comparison, Sampling
 from promptrollout.sources.planning import Planned
-from promptrollout.sources.protocol import MetricSource, Sample, SourceError, Subject
+from promptrollout.sources.protocol import MetricSource, Reason, Sample, SourceError, Subject
 
 #: How far back stable's own past is read to seed the analysis (statistics-correlated.md: up to 24 h).
 HISTORY_SECONDS = 24 * 3600.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +168,24 @@ class Sampler:
             groups.setdefault(group, []).append(session)
         await asyncio.gather(
             *(
-                self._read(some, start, _floor(now, interval))
+                self._read_apart(some, start, _floor(now, interval))
                 for (_, start, interval, _), some in groups.items()
             )
         )
+
+    async def _read_apart(self, sessions: list[Session], start: float, end: float) -> None:
+        """As `_read`. Where that fails, each session by itself: one must not stop the others."""
+        try:
+            await self._read(sessions, start, end)
+        except Exception as error:
+            if len(sessions) > 1:
+                log.exception("%d trials cannot be read together: each is by itself", len(sessions))
+                for session in sessions:
+                    if session.through == start:  # else it had been read before another failed
+                        await self._read_apart([session], start, end)
+                return
+            log.exception("%s: its metrics cannot be compared", sessions[0].key)
+            self._tell_failure(sessions[0], error)
 
     async def _read(self, sessions: list[Session], start: float, end: float) -> None:
         """Read the windows from `start` to `end` of sessions that stand at the same place."""
@@ -185,9 +202,9 @@ class Sampler:
         batch = [FoldItem(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
-            session.evidence = evidence
-            if session.ledger is not None:
-                session.ledger = session.ledger.plus(sample.windows, evidence)
+            ledger = session.ledger.plus(sample.windows, evidence) if session.ledger is not None else None
+            # Together: a window that is half taken in would be taken in twice.
+            session.evidence, session.ledger = evidence, ledger
             session.through = max((w.end for w in sample.windows), default=session.through)
             if not sample.windows and sample.unreadable is None:
                 session.through = end
@@ -201,6 +218,17 @@ class Sampler:
         through = datetime.fromtimestamp(session.through, UTC)
         reading = Reading(session.sampling, through, read_at, sample.problems, session.ledger)
         self._news(session.key, describe(session.planned, evidence, reading))
+
+    def _tell_failure(self, session: Session, error: Exception) -> None:
+        """To hold is all that is right then."""
+        said = f"the operator fails on them ({type(error).__name__}: {error}); its log has the whole story"
+        problem = SourceError(Reason.INCONSISTENT, said)
+        problems = {query.name: problem for query in session.planned.queries}
+        evidence = session.evidence or Evidence.initial(session.planned.plan)
+        try:
+            self._tell(session, evidence, Sample(problems=problems), self._clock())
+        except Exception:
+            log.exception("%s: nor can that be told", session.key)
 
     async def _seed(self, session: Session, source: MetricSource) -> bool:
         """Stable's own past before the trial: a guess of its rates, and how its requests resemble each other.

@@ -189,6 +189,24 @@ def assumes(turn: Turn) -> bool:
     return turn.spec is not None and turn.spec.delivery.acknowledge.mode is AcknowledgeMode.NONE
 
 
+def nobody_to_load_it(turn: Turn) -> str:
+    """That a payload counts as loaded because there was no pod for it, as a phrase; empty if there was one."""
+    delivered = turn.status.delivered
+    if delivered is None or turn.spec is None or assumes(turn):
+        return ""
+    loaded = delivered.acknowledged
+    if (
+        loaded.of or loaded.at is None or loaded.at != delivered.written_at
+    ):  # as it is where nobody was waited for
+        return ""
+    if turn.spec.delivery.pod_selector is not None:
+        return "no ready pod matched delivery.podSelector, so none was waited for"
+    return (
+        "no ready pod mounted its ConfigMap, so none was waited for; if they read it otherwise, name them by "
+        "delivery.podSelector"
+    )
+
+
 def overdue(turn: Turn) -> bool:
     """Whether pods have had their time to load the payload; asks to be woken when that is."""
     delivered = turn.status.delivered

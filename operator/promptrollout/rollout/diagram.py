@@ -28,7 +28,7 @@ _EVENTS_HEAD = """# Events
 Made of the table in `operator/promptrollout/api/reasons.py` by `make generate`; a test holds it against the code.
 
 ```
-kubectl get events --for promptrollout/support-answer --sort-by .lastTimestamp
+kubectl events --for promptrollout/support-answer
 ```
 
 An Event is written when something changes, never because it still holds: a restarted operator tells nothing again. What

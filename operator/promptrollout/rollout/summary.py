@@ -17,6 +17,7 @@ from promptrollout.rollout.delivering import (
     assumes,
     candidate_weight,
     describe_waiting,
+    nobody_to_load_it,
     overdue,
 )
 from promptrollout.rollout.ending import CURE
@@ -93,7 +94,7 @@ def _message(turn: Turn, phase: Phase) -> str:
         changes = describe_changes(turn.status.candidate.changes)
     problem = "" if turn.seen.unresolved else source_problem(turn)
     policy = "" if phase is Phase.INVALID else policy_problem(turn)
-    asides = "".join(f" ({aside})" for aside in (problem, policy) if aside)
+    asides = "".join(f" ({aside})" for aside in (nobody_to_load_it(turn), problem, policy) if aside)
     return said + (f". Against stable it {changes}" if changes else "") + asides
 
 
@@ -209,6 +210,8 @@ def _delivered(turn: Turn) -> Facts:
     seen, sequence = delivered.acknowledged, delivered.sequence
     if seen.at is not None and assumes(turn):
         return True, "Assumed", f"sequence {sequence} is assumed to be loaded: acknowledge.mode is None"
+    if nobody := nobody_to_load_it(turn):
+        return True, "NoPods", f"sequence {sequence}: {nobody}"
     if seen.at is not None:
         return True, "Acknowledged", f"{seen.pods} of {seen.of} pods have loaded sequence {sequence}"
     if overdue(turn):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from promptrollout.analysis.counts import ArmClusters, ClusterCounts, MetricClusters
-from promptrollout.sources.families import Want
+from promptrollout.sources.families import Want, number_in
 from promptrollout.sources.presets import ClusterFamilies
 from promptrollout.sources.protocol import CANDIDATE, STABLE, MetricQuery, SourceError
 from promptrollout.sources.strands import Strand
@@ -101,10 +101,10 @@ def _counts(strands: Sequence[Strand | SourceError], block: tuple[float, float])
 def _by_cluster(strand: Strand) -> Mapping[str, tuple[float, ...]]:
     found: dict[str, list[list[float]]] = {}
     for track in strand.tracks:
-        cluster = track.labels.get("cluster", "")
-        if cluster.isascii() and cluster.isdigit() and int(cluster) < CLUSTERS:
+        cluster = number_in(track.labels, "cluster")
+        if cluster is not None and cluster < CLUSTERS:
             rows = found.setdefault(track.arm, [[] for _ in range(CLUSTERS)])
-            rows[int(cluster)] += track.deltas
+            rows[cluster] += track.deltas
     return {arm: tuple(math.fsum(row) for row in rows) for arm, rows in found.items()}
 
 

@@ -20,6 +20,16 @@ class Key(NamedTuple):
     parameter: str
 
 
+#: A label is whatever a pod says, and Python makes no number of some thousand digits.
+_DIGITS = 18
+
+
+def number_in(labels: Labels, name: str) -> int | None:
+    """The natural number in a label; None if there is none."""
+    text = labels.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """Counters with one name (or one custom selector), told apart by labels.
@@ -72,8 +82,7 @@ class Family:
 
     def exposure(self, labels: Labels) -> int | None:
         """The exposure a series belongs to; None if it does not say."""
-        text = labels.get(self.step, "") if self.step else ""
-        return int(text) if text.isascii() and text.isdigit() else None
+        return number_in(labels, self.step) if self.step else None
 
     def identity(self, labels: Labels) -> bytes:
         """What makes a series this series.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 
+from promptrollout.sources.families import number_in
 from promptrollout.sources.promql import vector
 from promptrollout.sources.protocol import LoadedBy
 from promptrollout.sources.strands import Series
@@ -54,16 +55,16 @@ def read_loaded(found: Iterable[Series], rollouts: Collection[str]) -> Mapping[s
     for who, labels in sorted(speakers.items()):
         if scraped.get(who, math.inf) < newest.get(_target(who), -math.inf):
             continue
-        sequence = labels.get("sequence", "")
+        sequence = number_in(labels, "sequence")
         rollout = labels.get("rollout", "")
         # Without its moment a word is not whole yet: both are written at once, the next scrape has them.
-        if rollout in answer and sequence.isascii() and sequence.isdigit() and who in moments:
+        if rollout in answer and sequence is not None and who in moments:
             answer[rollout].append(
                 LoadedBy(
                     namespace=_first(labels, _NAMESPACE),
                     pod=_first(labels, _POD),
                     instance=labels.get("instance", ""),
-                    sequence=int(sequence),
+                    sequence=sequence,
                     hash=labels.get("hash", ""),
                     loaded_at=moments[who],
                 )

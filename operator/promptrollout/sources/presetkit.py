@@ -15,7 +15,7 @@ from promptrollout.analysis.counts import (
     SumCounts,
 )
 from promptrollout.analysis.plan import LineMargin, MetricKind
-from promptrollout.sources.families import Family, Labels
+from promptrollout.sources.families import Family, Labels, number_in
 from promptrollout.sources.protocol import MetricQuery
 
 #: A cell of a count: "bad", "node/7", "le/0.25" ...
@@ -182,8 +182,8 @@ def bucket(labels: Labels) -> tuple[Cell, ...]:
 
 def node(labels: Labels) -> tuple[Cell, ...]:
     """A score's node."""
-    at = labels.get("node", "")
-    return (f"node/{int(at)}",) if at.isascii() and at.isdigit() and int(at) < SCORE_NODES else ()
+    at = number_in(labels, "node")
+    return (f"node/{at}",) if at is not None and at < SCORE_NODES else ()
 
 
 def fixed(cell: Cell) -> Callable[[Labels], tuple[Cell, ...]]:
