@@ -167,6 +167,58 @@ async def test_a_pod_that_is_not_ready_and_falls_silent_holds_nothing_up():
     assert following.seen[-1].ready == ("a",)
 
 
+async def started_late():
+    """A pod that was starting when all others had the payload, and then serves what it had mounted before."""
+    following = Following(pod("a"), pod("late", ready=False))
+    await following.written()
+    await following.scrape(a=7)
+    assert following.seen[-1].ready == ("a",)
+    following.asking.rest(KEY)
+    said = len(following.seen)
+    following.nudged()
+    following.cluster.there["late"] = pod("late")
+    await following.scrape(late=6)
+    assert [name for name, _ in following.nudged()] == ["late"]
+    assert len(following.seen) == said  # nobody waits for it
+    return following
+
+
+async def test_a_pod_that_starts_while_nothing_waits_any_more_is_nudged_until_it_has_the_payload():
+    following = await started_late()
+    await following.scrape()
+    await following.scrape()
+    assert [name for name, _ in following.nudged()] == ["late"]
+    await following.scrape(late=7)
+    following.cluster.there["late"] = pod("late", nudge="6.0")
+    await following.scrape(late=6)  # nobody asks any more
+    await following.scrape()
+    assert following.nudged() == []
+
+
+async def test_kubelets_own_look_ends_that_too():
+    following = await started_late()
+    for _ in range(16):
+        await following.scrape()
+    following.nudged()
+    for _ in range(4):
+        await following.scrape()
+    assert following.nudged() == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_another_payload_or_the_rollouts_end_ends_it_at_once(gone):
+    following = await started_late()
+    if gone:
+        following.asking.leave(KEY)
+    else:
+        await following.written(replace(PAYLOAD, sequence=8))
+        following.nudged()
+        following.asking.leave(KEY)
+    for _ in range(4):
+        await following.scrape()
+    assert following.nudged() == []
+
+
 async def test_while_prometheus_says_nothing_nobody_is_taken_for_late():
     following = Following(pod("a"))
     await following.written()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from promptrollout.api.spec import Delivery, DeliveryMode, PodSelector
 from promptrollout.cluster.errors import ClusterError
@@ -18,10 +18,17 @@ _FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger(__name__)
 
+#: After that kubelet has looked at every pod by itself (syncFrequency 60 s, times 1 to 1.5).
+KUBELETS_OWN_PACE = timedelta(seconds=90)
+
 
 @dataclass(slots=True)
 class Awaited:
-    """A payload that pods have yet to load."""
+    """A payload that pods have yet to load.
+
+    `there` are all pods, `pods` those that are waited for, `loaded` what each has said; `late_until` is set once
+    nothing waits for it any more.
+    """
 
     key: ObjectKey
     source: str
@@ -30,8 +37,18 @@ class Awaited:
     payload: Payload
     nudges: int = 0
     nudged_at: datetime | None = None
+    there: tuple[PodView, ...] = field(default=())
     pods: tuple[PodView, ...] = field(default=())
     loaded: dict[str, LoadedPayload] = field(default_factory=dict)
+    late_until: datetime | None = None
+
+    def lack(self, pods: Iterable[PodView]) -> list[PodView]:
+        """Those that have not said that they have it."""
+        return [
+            pod
+            for pod in pods
+            if pod.name not in self.loaded or self.loaded[pod.name].sequence < self.payload.sequence
+        ]
 
 
 class Acknowledgements:
@@ -62,6 +79,7 @@ class Acknowledgements:
         self._default_mode = default_mode
         self._again = again
         self._awaited: dict[ObjectKey, Awaited] = {}
+        self._late: dict[ObjectKey, Awaited] = {}
         self._said: dict[ObjectKey, PodsSeen] = {}
         self._changed = asyncio.Event()
 
@@ -76,23 +94,37 @@ class Acknowledgements:
         if old is not None and old.payload.hash == awaited.payload.hash and not written:
             old.delivery, old.source = awaited.delivery, awaited.source
             return
+        self.leave(awaited.key)
         self._awaited[awaited.key] = awaited
-        self._said.pop(awaited.key, None)
         try:
             await self._nudge(awaited)
         except ClusterError as error:
             log.warning("%s: pods cannot be nudged now: %s", awaited.key, error)
         self._changed.set()
 
+    def rest(self, key: ObjectKey) -> None:
+        """Nothing waits for it any more: all have it that must.
+
+        Pods that were just starting, or that the quorum did without, may have mounted what was there before: they are
+        nudged again until they have it or kubelet has come by itself.
+        """
+        awaited = self._awaited.get(key)
+        if awaited is not None:
+            self.leave(key)
+            if self._nudges(awaited) and awaited.lack(awaited.there):
+                awaited.late_until = self._clock() + KUBELETS_OWN_PACE
+                self._late[key] = awaited
+
     def leave(self, key: ObjectKey) -> None:
-        """All have it, or the rollout is gone."""
+        """The rollout is gone, or has another payload."""
         self._awaited.pop(key, None)
+        self._late.pop(key, None)
         self._said.pop(key, None)
 
     async def run(self, every: float) -> None:
         """Ask for ever, every so many seconds, while anything is awaited."""
         while True:
-            if not self._awaited:
+            if not self._awaited and not self._late:
                 self._changed.clear()
                 await self._changed.wait()
             await self.ask()
@@ -100,7 +132,8 @@ class Acknowledgements:
 
     async def ask(self) -> None:
         """Ask once: the pods that there are, and what they say; one question to each source."""
-        waiting = list(self._awaited.values())
+        self._late = {key: each for key, each in self._late.items() if self._still_late(each)}
+        waiting = [*self._awaited.values(), *self._late.values()]
         by_source: dict[str, list[Awaited]] = {}
         for awaited in waiting:
             by_source.setdefault(awaited.source, []).append(awaited)
@@ -128,16 +161,16 @@ class Acknowledgements:
         self, awaited: Awaited, answers: Mapping[str, tuple[LoadedBy, ...]] | SourceError
     ) -> None:
         try:
-            pods = await self._pods(awaited)
+            awaited.there = await self._pods(awaited)
         except (ClusterError, ValueError) as error:
             self._say(awaited, PodsSeen(unavailable=str(error)))
             return
         if isinstance(answers, SourceError):
-            awaited.pods = tuple(pod for pod in pods if pod.ready)
+            awaited.pods = tuple(pod for pod in awaited.there if pod.ready)
             self._say(awaited, self._seen(awaited, unavailable=answers.message))
             return
-        words = loaded_payloads(pods, answers.get(str(awaited.key), ()), awaited.payload)
-        awaited.pods = serving(pods, words, awaited.payload)
+        words = loaded_payloads(awaited.there, answers.get(str(awaited.key), ()), awaited.payload)
+        awaited.pods = serving(awaited.there, words, awaited.payload)
         # A pod does not go back: one missed scrape of it is no reason to forget what it said.
         for pod, word in words.items():
             if pod not in awaited.loaded or awaited.loaded[pod].sequence < word.sequence:
@@ -169,8 +202,15 @@ class Acknowledgements:
         )
         return tuple(pod for pod in pods if not pod.terminating and not pod.finished)
 
+    def _nudges(self, awaited: Awaited) -> bool:
+        return (awaited.delivery.mode or self._default_mode) is DeliveryMode.NUDGE
+
+    def _still_late(self, awaited: Awaited) -> bool:
+        until = awaited.late_until
+        return until is not None and self._clock() < until and bool(awaited.lack(awaited.there))
+
     async def _nudge(self, awaited: Awaited) -> None:
-        if (awaited.delivery.mode or self._default_mode) is not DeliveryMode.NUDGE:
+        if not self._nudges(awaited):
             return
         # Also those that are not ready: when they are, nobody may be awaited and nudged any more, and what they mount
         # would be as old (or, of an optional ConfigMap, as empty) as at their start until kubelet's own next look.
@@ -180,12 +220,7 @@ class Acknowledgements:
         last = awaited.nudged_at
         if last is None or (self._clock() - last).total_seconds() < self._again:
             return
-        missing = [
-            pod
-            for pod in awaited.pods
-            if pod.name not in awaited.loaded or awaited.loaded[pod.name].sequence < awaited.payload.sequence
-        ]
-        await self._touch(awaited, missing)
+        await self._touch(awaited, awaited.lack(awaited.pods))
 
     async def _touch(self, awaited: Awaited, pods: Collection[PodView]) -> None:
         awaited.nudged_at = self._clock()

@@ -283,7 +283,7 @@ class Reconciler:
         elif decision.status.candidate is None:
             self.sampler.leave(key)
         if not decision.awaiting_pods:
-            self.acknowledgements.leave(key)
+            self.acknowledgements.rest(key)
             return
         payload = payload_of(str(key), spec, decision.status) if spec else None
         if spec is None or payload is None or any(r not in children.documents for r in payload.revisions):

@@ -156,8 +156,9 @@ def test_a_server_that_is_away_at_the_start_is_asked_again_soon(server, registry
     assert rollout.sequence is None
     server.current = (200, server.config_map(1))
     assert until(lambda: rollout.sequence == 1)
+    following = next_watch(server)
     rollout.close()
-    next_watch(server).put(END)
+    following.put(END)
 
 
 def test_outside_of_a_pod_the_error_says_what_to_use(monkeypatch):
