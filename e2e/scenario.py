@@ -418,9 +418,14 @@ class Then:
     def users_get(self, revision: str, requests: int = 20) -> Self:
         """Every answer of the service, asked now, is that revision's."""
         subject = self._subject
-        addresses = read_endpoints(
-            subject.stack.endpoints, subject.application.namespace, {"app": subject.application.app}
-        )
+        shop, addresses = subject.application, list[str]()
+
+        def some_are_ready() -> bool:
+            addresses[:] = read_endpoints(subject.stack.endpoints, shop.namespace, {"app": shop.app})
+            return bool(addresses)
+
+        # On a busy machine pods may miss their probes for a while: nobody is sent to them then.
+        wait_until(some_are_ready, "a pod to be ready", PATIENCE_S)
         seen = {ask(addresses[number % len(addresses)]).text("revision") for number in range(requests)}
         return self._expect(seen == {revision}, f"only {revision} answers, not {seen}")
 

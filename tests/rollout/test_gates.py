@@ -163,6 +163,16 @@ def test_the_deadline_of_the_rollout_waits_for_a_person(healthy, reach):
     assert told.status.rejected is None
 
 
+@pytest.mark.parametrize("ends", ["resume", "approve"])
+def test_a_pause_or_an_outage_while_a_person_is_waited_for_puts_the_deadline_off_once(healthy, ends):
+    told = (
+        at_step_gate(healthy, APPROVAL, timeout="400h").after("1h").says("pause").metrics_fail().after("9h")
+    )
+    told.evidence().says(ends).after("2h").says("approve" if ends == "resume" else "resume")
+    assert told.status.step == "3/3"
+    assert told.status.candidate.held == 12 * 3600
+
+
 @PLACES
 def test_skip_leaves_a_gate_out_and_keeps_who_said_so(healthy, reach):
     told = reach(healthy, JOB)

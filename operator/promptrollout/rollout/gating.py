@@ -14,7 +14,7 @@ from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.ending import roll_back
 from promptrollout.rollout.following import deliver
 from promptrollout.rollout.gateplan import APPROVAL, Asked, GateRequest, all_gates, gates_at, run_id
-from promptrollout.rollout.standing import counted
+from promptrollout.rollout.standing import put_off_deadline
 from promptrollout.rollout.turn import Turn
 
 PASSED, FAILED, TIMED_OUT, SKIPPED = "Passed", "Failed", "TimedOut", "Skipped"
@@ -226,7 +226,8 @@ def _put_off_deadline(turn: Turn, run: GateRun) -> None:
     since = _stood_since(run, turn)
     if candidate is None or since is None or not _is_present(turn, run):
         return
-    turn.set(candidate=candidate.but(held=candidate.held + counted(turn, since, turn.now)))
+    paused = turn.status.pause
+    put_off_deadline(turn, since, paused.since if paused else None, candidate.progress.held_since)
 
 
 def _stood_since(run: GateRun, turn: Turn) -> datetime | None:

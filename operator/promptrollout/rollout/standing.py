@@ -6,8 +6,9 @@ stands while anything stands, for whatever reason (`candidate.held`).
 
 from datetime import datetime, timedelta
 
-from promptrollout.api.status import ArmAnalysis, Pause, Progress
+from promptrollout.api.status import ArmAnalysis, Candidate, Pause, Progress
 from promptrollout.rollout.delivering import seconds
+from promptrollout.rollout.gateplan import APPROVAL
 from promptrollout.rollout.turn import Turn
 
 INCONCLUSIVE = "Inconclusive"
@@ -41,7 +42,7 @@ def unpause(turn: Turn) -> None:
     paused, candidate = turn.status.pause, turn.status.candidate
     turn.set(pause=None)
     if paused and candidate:
-        _put_off_deadline(turn, paused.since, candidate.progress.held_since)
+        put_off_deadline(turn, paused.since, candidate.progress.held_since, _asked_since(turn, candidate))
 
 
 def hold_clock(turn: Turn) -> None:
@@ -59,7 +60,7 @@ def release_clock(turn: Turn) -> None:
     since, progress = candidate.progress.held_since, candidate.progress
     progress = progress.but(held=progress.held + seconds(turn.now - since), held_since=None)
     turn.set(candidate=candidate.but(progress=progress))
-    _put_off_deadline(turn, since, paused.since if paused else None)
+    put_off_deadline(turn, since, paused.since if paused else None, _asked_since(turn, candidate))
 
 
 def elapsed(progress: Progress, now: datetime) -> timedelta:
@@ -68,14 +69,6 @@ def elapsed(progress: Progress, now: datetime) -> timedelta:
         return timedelta(0)
     until = progress.held_since or now
     return max(until - progress.since - timedelta(seconds=progress.held), timedelta(0))
-
-
-def counted(turn: Turn, since: datetime, until: datetime) -> float:
-    """Seconds between two moments for which the deadline is put off: it stands outside the windows anyway."""
-    span = max(until - since, timedelta(0))
-    if turn.strategy and not turn.seen.problems:  # a schedule may be among what is wrong
-        span -= turn.strategy.uncounted(since, until)
-    return seconds(span)
 
 
 def forget_the_future(turn: Turn) -> None:
@@ -111,9 +104,23 @@ def _no_later(arm: ArmAnalysis, now: datetime) -> ArmAnalysis:
     return arm.but(unavailable_since=blind and min(blind, now), through=through and min(through, now))
 
 
-def _put_off_deadline(turn: Turn, since: datetime, other: datetime | None) -> None:
-    """Pauses and blind times overlap: the one that ends counts only as far as the `other` has not begun."""
+def put_off_deadline(turn: Turn, since: datetime, *others: datetime | None) -> None:
+    """What stood since then stands no more. Of several that overlap, each counts until the next began.
+
+    Pauses, blind times and questions to a person; outside the windows of a schedule the deadline stands anyway.
+    """
     candidate = turn.status.candidate
-    stood = counted(turn, since, other or turn.now)
-    if candidate and stood > 0:
-        turn.set(candidate=candidate.but(held=candidate.held + stood))
+    until = min((other for other in others if other), default=turn.now)
+    if candidate is None or until <= since:
+        return
+    stood = until - since
+    if turn.strategy and not turn.seen.problems:  # a schedule may be among what is wrong
+        stood -= turn.strategy.uncounted(since, until)
+    turn.set(candidate=candidate.but(held=candidate.held + seconds(stood)))
+
+
+def _asked_since(turn: Turn, candidate: Candidate) -> datetime | None:
+    """Since when a person is waited for at a gate."""
+    trial = (candidate.revision, candidate.attempt)
+    waiting = (run for run in turn.status.gates if run.kind == APPROVAL and not run.result)
+    return next((run.started_at for run in waiting if (run.revision, run.attempt) == trial), None)
