@@ -30,7 +30,9 @@ def test_a_document_is_what_inline_would_be_and_variables_are_those_of_its_texts
     document = wanted(YAML).revision.document
     assert document["variables"] == ["name"]
     assert document["parameters"] == {"temperature": 0.2, "n": 1, "stop": ["END"], "echo": True}
-    assert document["extra"] == {"day": "2026-11-24", "opens": "12:30"}, "dates and times in a prompt are text"
+    assert document["extra"] == {"day": "2026-11-24", "opens": "12:30"}, (
+        "dates and times in a prompt are text"
+    )
 
 
 @pytest.mark.timeout(60)

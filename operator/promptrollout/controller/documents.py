@@ -125,7 +125,6 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-
     def resolve(self, kind: type, value: str | None, implicit: object) -> object:
         """The tag of what is written without one."""
         if kind is yaml.ScalarNode and value and ":" in value:
