@@ -14,7 +14,7 @@ YAML = """\
 messages:
   - {role: system, content: "Hello {{name}}, today is 2026-11-24"}
 model: {name: gpt, parameters: {temperature: 0.2, n: 1, stop: [END], echo: true}}
-extra: {day: 2026-11-24}
+extra: {day: 2026-11-24, opens: 12:30}
 """
 
 
@@ -30,7 +30,15 @@ def test_a_document_is_what_inline_would_be_and_variables_are_those_of_its_texts
     document = wanted(YAML).revision.document
     assert document["variables"] == ["name"]
     assert document["parameters"] == {"temperature": 0.2, "n": 1, "stop": ["END"], "echo": True}
-    assert document["extra"] == {"day": "2026-11-24"}, "a date in a prompt is text"
+    assert document["extra"] == {"day": "2026-11-24", "opens": "12:30"}, (
+        "dates and times in a prompt are text"
+    )
+
+
+@pytest.mark.timeout(60)
+def test_a_number_in_sixties_is_not_worked_out():
+    text = "1" + ":1" * 150_000
+    assert wanted(f"text: {text}").revision.document["parts"]["default"]["text"] == text
 
 
 def test_json_and_yaml_of_the_same_prompt_are_the_same_revision():

@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -101,9 +102,10 @@ async def test_nobody_is_called_by_what_an_author_wrote(chat, chat_service, lett
 
 @pytest.mark.parametrize("kind", ["teams", "discord"])
 async def test_nobody_is_shown_a_link_that_an_author_has_disguised(chat, chat_service, letter, kind):
-    await chat(kind).send(letter("see [your bank](https://evil.example), ||hidden||"))
+    text = "see [your bank](https://evil.example), ||hidden||"
+    await chat(kind).send(replace(letter(text), title=text))
     said = json.dumps(chat_service.bodies)
-    assert (r"\\[your bank\\]" in said, r"\\|\\|hidden" in said) == (True, True)
+    assert (said.count(r"\\[your bank\\]"), said.count(r"\\|\\|hidden")) == (2, 2)
 
 
 @pytest.mark.parametrize("kind", ["teams", "discord"])

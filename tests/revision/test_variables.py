@@ -48,6 +48,21 @@ def test_a_text_that_is_no_template_says_where_and_why(template_format, text, sa
         template_variables(text, template_format)
 
 
+@pytest.mark.timeout(60)
+def test_a_text_full_of_braces_is_looked_through_once_and_not_once_from_each():
+    with pytest.raises(TemplateError, match=r"line 1: '\{\{' without"):
+        template_variables("{{" * 195_000, "mustache")
+
+
+@pytest.mark.parametrize(
+    ("template_format", "text"), [("mustache", "{{a b%s}}"), ("mustache", "{{/%s}}"), ("fstring", "{%s.b}")]
+)
+def test_a_message_never_repeats_a_whole_prompt(template_format, text):
+    with pytest.raises(TemplateError) as error:
+        template_variables(text % ("x" * 100_000), template_format)
+    assert len(str(error.value)) < 300
+
+
 def test_declared_and_used_variables_must_be_equal_and_the_message_has_both_lists():
     prompt = {
         "messages": [{"role": "user", "content": "{{question}} {{shop}}"}],

@@ -118,12 +118,18 @@ def _no_number(name: str) -> object:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's where it was built in
-    """YAML as people mean it in a prompt: a date is text."""
+    """YAML as people mean it in a prompt: a date is text, and so is 12:30 (which YAML 1.1 counts in sixties)."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as in the base class
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def resolve(self, kind: type, value: str | None, implicit: object) -> object:
+        """The tag of what is written without one."""
+        if kind is yaml.ScalarNode and value and ":" in value:
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)
 
 
 def _yaml(text: str) -> object:

@@ -199,7 +199,8 @@ class Reconciler:
         return self._clock() if self._failures.over(entry) else wake_at
 
     async def _turn(self, entry: Entry) -> datetime | None:
-        reading, now = read_status(entry.seen.status), self._clock()
+        began, now = entry.seen, self._clock()
+        reading = read_status(began.status)
         if reading.lost:
             # What cannot be read might be what is served: to decide without it could take it away.
             said = f"nothing is decided, what is served stays: {'; '.join(map(str, reading.lost))}"
@@ -208,6 +209,10 @@ class Reconciler:
             return None
         status = reading.status
         ruled, children = await self._understood(entry, status, now)
+        if entry.seen is not began:
+            return (
+                now  # what was understood is the version before: to decide on it could be taken for this one
+            )
         parsed, answered = ruled.parsed, self.gates.answers(entry.seen.key)
         self.herald.heed(entry.seen, parsed.spec)
         observed_now = observe(entry, parsed, children, status, now)

@@ -1,5 +1,6 @@
 """Which of a policy's rules a rollout goes on under: those it began with, or those of now where it begins anew."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -50,9 +51,9 @@ class Ruler:
         key = _policy_key(entry.seen)
         if key is None:
             self.leave(entry.seen.key)
-            return self._parsed(entry, None)
+            return await self._parsed(entry, None)
         rules = rules_in_force(status)
-        return self._parsed(entry, rules) if rules else await self._of_now(entry, key)
+        return await self._parsed(entry, rules) if rules else await self._of_now(entry, key)
 
     async def ruled(
         self, entry: Entry, parsed: Parsed, children: Children, status: RolloutStatus, now: datetime
@@ -114,15 +115,17 @@ class Ruler:
             where = f" in namespace {key.namespace}" if key.namespace else ""
             problem = Problem(_REF, f"{key} does not exist{where}", "create it, or name one that there is")
             return Parsed(seen.uid, seen.generation, problems=(problem,))
-        return self._parsed(entry, PolicyRules(key.kind, key.name, found.spec, found.uid, found.generation))
+        rules = PolicyRules(key.kind, key.name, found.spec, found.uid, found.generation)
+        return await self._parsed(entry, rules)
 
-    def _parsed(self, entry: Entry, rules: PolicyRules | None) -> Parsed:
-        """Parsed anew only when the spec or the rules have changed."""
-        wanted, generation = _identity(rules), entry.seen.generation
+    async def _parsed(self, entry: Entry, rules: PolicyRules | None) -> Parsed:
+        """Parsed anew only when the spec or the rules have changed; in a thread, since a long prompt takes seconds."""
+        seen, wanted = entry.seen, _identity(rules)
+        generation = seen.generation
         for kept in entry.parsed:
-            if (kept.uid, kept.generation, _identity(kept.rules)) == (entry.seen.uid, generation, wanted):
+            if (kept.uid, kept.generation, _identity(kept.rules)) == (seen.uid, generation, wanted):
                 return kept
-        parsed = parse(entry.seen, self._known, rules)
+        parsed = await asyncio.to_thread(parse, seen, self._known, rules)
         before = entry.parsed[0].spec if entry.parsed else None
         if before and parsed.spec and before.delivery != parsed.spec.delivery:
             entry.children = None

@@ -31,8 +31,8 @@ _FAILURE = frozenset({"RolledBack", "Refused", "ArmDropped"})
 class _Service:
     """One plugin of Apprise's: where it is, how it is called, what it is set to, and what is no plain text there.
 
-    `mention`: the place within a mention that breaks it. `markup`: what means something unless it is escaped, beside
-    what Apprise escapes by itself.
+    `mention`: the place within a mention that breaks it. `markup`: what means something unless it is escaped;
+    `escaped`: whether Apprise escapes it in the text (it never does in the title).
     """
 
     said: str
@@ -41,7 +41,10 @@ class _Service:
     options: Mapping[str, object] = field(default_factory=dict)
     mention: str = ""
     markup: str = ""
+    escaped: bool = False
 
+
+_MARKDOWN = r"([\\*_~`|\[\]>#])"
 
 SERVICES: Final[Mapping[str, _Service]] = {
     "slack": _Service(
@@ -56,6 +59,8 @@ SERVICES: Final[Mapping[str, _Service]] = {
         "NotifyWorkflows",
         {"include_image": False},
         r"(?<=<)(?=/?at\b)",
+        _MARKDOWN,
+        escaped=True,
     ),
     "discord": _Service(
         "a webhook of Discord's (https://discord.com/api/webhooks/...)",
@@ -63,7 +68,7 @@ SERVICES: Final[Mapping[str, _Service]] = {
         "NotifyDiscord",
         {"avatar": False},
         r"(?<=@)",
-        r"([\\*_~`|\[\]>#])",
+        _MARKDOWN,
     ),
     "apprise": _Service("a URL that Apprise knows (https://appriseit.com/services/)"),
 }
@@ -105,7 +110,7 @@ class Chat:
 
     def _post(self, letter: Letter) -> None:
         apprise, plugin = _apprise(), self._plugin()
-        title, text = self._plain(letter.title), self._plain(letter.text)
+        title, text = self._plain(letter.title), self._plain(letter.text, escaped=self._service.escaped)
         room = plugin.body_maxlen - len(title) - 10  # some count the title in
         sent = plugin.notify(
             title=title,
@@ -148,10 +153,10 @@ class Chat:
         parsed = kind.parse_native_url(url)
         return kind(**{**parsed, **service.options, "asset": asset}) if parsed else None
 
-    def _plain(self, text: str) -> str:
+    def _plain(self, text: str, *, escaped: bool = False) -> str:
         """No author rings everybody's phone (a character of no width breaks a mention), or shows a false link."""
         service = self._service
-        if service.markup:
+        if service.markup and not escaped:
             text = re.sub(service.markup, r"\\\1", text)
         return re.sub(service.mention, "\u200b", text, flags=re.IGNORECASE) if service.mention else text
 

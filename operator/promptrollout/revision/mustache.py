@@ -18,6 +18,8 @@ from decimal import Decimal
 _TAG = re.compile(r"\{\{(?:\{(?P<triple>[^}]*)\}|(?P<sigil>[#^/!&>=]?)(?P<name>.*?))\}\}", re.DOTALL)
 _NAME = re.compile(r"\.|[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _DEEPEST = 100
+#: Characters of a template that a message repeats.
+_SHOWN = 60
 _REFUSED = {">": "partials", "=": "new delimiters"}
 
 
@@ -49,7 +51,8 @@ def parse(template: str) -> list[Node]:
     root: list[Node] = []
     open_sections: list[Section] = []
     position = 0
-    for tag in _TAG.finditer(template):
+    # Beyond the last }} there is no tag, and to look for one from each {{ would take the square of the length.
+    for tag in _TAG.finditer(template, 0, template.rfind("}}") + 2):
         start, end = _standalone(template, tag) if tag["sigil"] in ("#", "^", "/", "!") else tag.span()
         start = max(start, position)
         nodes = open_sections[-1].children if open_sections else root
@@ -66,7 +69,9 @@ def parse(template: str) -> list[Node]:
             open_sections.append(section)
         elif tag["sigil"] == "/":
             if not open_sections or open_sections[-1].name != name:
-                raise MustacheError(f"line {_line(template, tag.start())}: {tag[0]} closes nothing open")
+                raise MustacheError(
+                    f"line {_line(template, tag.start())}: {_shown(tag[0])} closes nothing open"
+                )
             open_sections.pop()
         else:
             nodes.append(Variable(name))
@@ -177,10 +182,14 @@ def _name(tag: re.Match[str], template: str) -> str:
     name = (tag["triple"] if tag["triple"] is not None else tag["name"]).strip()
     if tag["sigil"] not in _REFUSED and _NAME.fullmatch(name):
         return name
-    where = f"line {_line(template, tag.start())}: {tag[0]}"
+    where = f"line {_line(template, tag.start())}: {_shown(tag[0])}"
     if tag["sigil"] in _REFUSED:
         raise MustacheError(f"{where}: {_REFUSED[tag['sigil']]} are not supported")
-    raise MustacheError(f"{where}: {name!r} is no name; write {{{{name}}}} or {{{{name.field}}}}")
+    raise MustacheError(f"{where}: {_shown(name)!r} is no name; write {{{{name}}}} or {{{{name.field}}}}")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _text(nodes: list[Node], text: str, template: str, position: int) -> None:

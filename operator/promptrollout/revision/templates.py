@@ -134,7 +134,12 @@ def _fstring(text: str) -> list[tuple[str, str | None]]:
         raise TemplateError(f"{error}; a brace in the text is written {{{{ or }}}}") from error
     for _, name, spec, conversion in pieces:
         if name is not None and (not _IDENTIFIER.fullmatch(name) or spec or conversion):
-            shown = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            shown = (
+                name[:60]
+                + ("…" if len(name) > 60 else "")
+                + (f"!{conversion}" if conversion else "")
+                + (f":{spec}" if spec else "")
+            )
             raise TemplateError(
                 f"{{{shown}}}: only plain names such as {{question}}; "
                 "a brace in the text is written {{ or }}"
