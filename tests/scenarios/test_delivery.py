@@ -48,13 +48,13 @@ def test_pods_that_come_and_go_during_a_step_serve_what_the_others_do(healthy):
         .wait_for_weight(5_000)
         .the_deployment_is_scaled_to(4)
         .then()
-        .all_pods_have_loaded_the_payload(20)
+        .all_pods_have_loaded_the_payload()
         .when()
         .the_deployment_is_scaled_to(1)
         .commanded("promote-full")
         .wait_for_phase("Healthy")
         .then()
-        .all_pods_have_loaded_the_payload(20)
+        .all_pods_have_loaded_the_payload()
     )
 
 
