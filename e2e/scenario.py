@@ -188,9 +188,14 @@ class When:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+        self._looked_at = self._latest()
 
     def then(self) -> Then:
         return Then(self.subject)
+
+    def _latest(self) -> int:
+        """The number of the status that is the latest now."""
+        return max(len(self.subject.statuses()) - 1, 0)
 
     # to the rollout
 
@@ -293,7 +298,15 @@ class When:
             )
         except (DeadlineError, ProcessError) as late:
             raise AssertionError(f"{late}\n{subject.told()}") from late
+        self._looked_at = self._latest()
         return self
+
+    def wait_to_have_seen(
+        self, what: str, was_so: Callable[[Status], bool], timeout: float = PATIENCE_S
+    ) -> Self:
+        """Until a status was so, be it over by now: a busy machine may look too late at what lasts for seconds."""
+        subject, since = self.subject, self._looked_at
+        return self.wait_for(what, lambda _: any(map(was_so, subject.statuses()[since:])), timeout)
 
     def wait_for_phase(self, phase: str, timeout: float = PATIENCE_S) -> Self:
         """Of the spec as it is now: a status that speaks of an earlier one does not count.
@@ -308,8 +321,8 @@ class When:
         )
 
     def wait_for_weight(self, weight: int, timeout: float = PATIENCE_S) -> Self:
-        """The candidate's recorded weight, in 1/10,000."""
-        return self.wait_for(f"weight {weight}", lambda status: status.weight == weight, timeout)
+        """The candidate's recorded weight, in 1/10,000; it may have gone on since."""
+        return self.wait_to_have_seen(f"weight {weight}", lambda status: status.weight == weight, timeout)
 
     def promoted_to(self, weight: int) -> Self:
         """The next step, by command, once the pods have loaded this one."""
@@ -396,8 +409,8 @@ class Then:
             all(part in message for part in parts), f"a message with {parts}, not {message!r}"
         )
 
-    def all_pods_have_loaded_the_payload(self, timeout: float = 10.0) -> Self:
-        """By the pods' own metric, in Prometheus; a scrape late at most."""
+    def all_pods_have_loaded_the_payload(self, timeout: float = PATIENCE_S) -> Self:
+        """By the pods' own metric, in Prometheus; a busy machine misses some scrapes."""
         subject = self._subject
         staying = [
             pod

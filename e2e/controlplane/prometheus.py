@@ -48,7 +48,7 @@ class Prometheus:
 
     def _get(self, path: str, parameters: dict[str, str]) -> Json:
         url = f"{self.url}{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - own server
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - own server
             document: Json = json.load(answer)
             return document
 

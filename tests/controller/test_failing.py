@@ -1,10 +1,12 @@
 """What people see of a rollout whose turns fail, and of a payload that somebody has frozen."""
 
+import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from promptrollout.api.base import COMMAND_ANNOTATION
 from promptrollout.api.reasons import TOLD
 from promptrollout.cluster.errors import Conflict, Fenced, Forbidden, Invalid, Unavailable
 from promptrollout.cluster.mergepatch import apply_merge_patch, merge_patch
@@ -32,14 +34,16 @@ class Cluster:
         self.refused = {}
         self.events = []
         self.statuses = []
-        self.version = 1
+        self.version, self.nudges = 1, 0
+        self.now = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
-    def _asked(self, what, key):
-        refusal = self.refused.get(what)
-        if refusal is not None and what != "create_configmap":
-            raise refusal
-        if refusal is not None and key == PAYLOAD:
-            raise refusal
+    def clock(self):
+        return self.now
+
+    def _asked(self, what, key=None):
+        for refusal in (self.refused.get(what), self.refused.get((what, key))):
+            if refusal is not None:
+                raise refusal
         self.version += 1
         return str(self.version)
 
@@ -50,7 +54,7 @@ class Cluster:
         patch = merge_patch(observed.status, status)
         if not patch:
             return observed
-        version = self._asked("patch_status", KEY)
+        version = self._asked("patch_status")
         self.rollout = replace(
             observed, status=apply_merge_patch(observed.status, patch), resource_version=version
         )
@@ -79,17 +83,19 @@ class Cluster:
             return observed
         if observed.immutable:
             raise Invalid(f"patch configmaps {content.key}", "field is immutable when `immutable` is set")
-        version = self._asked("update_configmap", content.key)
+        version = self._asked("update_configmap")
         self.configmaps[content.key] = replace(observed, data=content.data, resource_version=version)
         return self.configmaps[content.key]
 
     async def delete_configmap(self, observed):
+        self._asked("delete_configmap")
         del self.configmaps[observed.key]
 
     async def pods(self, *_, **__):
         return ()
 
     async def nudge(self, pods, value):
+        self.nudges += 1
         return NudgeReport()
 
     def emit(self, regarding, kind, reason, message):
@@ -107,7 +113,8 @@ def cluster():
 
 @pytest.fixture
 def reconciler(cluster):
-    made = Reconciler(cluster, Outside({"default": Silent()}), lambda _: None, Telemetry(), Tuning())
+    outside = Outside({"default": Silent()})
+    made = Reconciler(cluster, outside, lambda _: None, Telemetry(), Tuning(), cluster.clock)
     made.rollout_changed(cluster.rollout)
     return made
 
@@ -132,7 +139,7 @@ def message(cluster):
 
 
 async def test_a_refusal_is_told_the_second_time_once_and_stands_in_the_message(reconciler, cluster):
-    cluster.refused["create_configmap"] = QUOTA
+    cluster.refused["create_configmap", PAYLOAD] = QUOTA
     assert await turns(reconciler) == [QUOTA]
     assert told(cluster) == []
     assert await turns(reconciler, 3) == [QUOTA] * 3
@@ -144,7 +151,7 @@ async def test_a_refusal_is_told_the_second_time_once_and_stands_in_the_message(
 
 
 async def test_while_it_lasts_the_message_does_not_flicker(reconciler, cluster):
-    cluster.refused["create_configmap"] = QUOTA
+    cluster.refused["create_configmap", PAYLOAD] = QUOTA
     await turns(reconciler, 2)
     written = len(cluster.statuses)
     await turns(reconciler, 5)
@@ -154,11 +161,11 @@ async def test_while_it_lasts_the_message_does_not_flicker(reconciler, cluster):
 async def test_when_it_is_over_the_message_is_taken_back_with_the_next_turn_which_comes_at_once(
     reconciler, cluster
 ):
-    cluster.refused["create_configmap"] = QUOTA
+    cluster.refused["create_configmap", PAYLOAD] = QUOTA
     await turns(reconciler, 3)
     cluster.refused.clear()
     again = await reconciler.handle(KEY)
-    assert again <= datetime.now(UTC)
+    assert again <= cluster.now
     await reconciler.handle(KEY)
     assert "stuck" not in message(cluster)
     assert message(cluster)
@@ -178,7 +185,7 @@ async def _forbidden_list(*_, **__):
 
 
 async def test_a_server_without_an_answer_is_said_as_such(reconciler, cluster):
-    cluster.refused["create_configmap"] = Unavailable("create configmaps", "no answer within 30 s")
+    cluster.refused["create_configmap", PAYLOAD] = Unavailable("create configmaps", "no answer within 30 s")
     await turns(reconciler, 2)
     assert told(cluster) == ["stuck: create configmaps: no answer within 30 s. It is tried again by itself"]
 
@@ -196,7 +203,7 @@ async def test_who_does_not_lead_any_more_tells_nothing(reconciler, cluster):
 
 
 async def test_a_defect_of_the_operator_is_told_too_and_what_is_served_stays(reconciler, cluster):
-    cluster.refused["create_configmap"] = KeyError("weight")
+    cluster.refused["create_configmap", PAYLOAD] = KeyError("weight")
     await turns(reconciler, 2)
     (said,) = told(cluster)
     assert "KeyError: 'weight'" in said
@@ -223,3 +230,66 @@ async def test_a_payload_that_somebody_has_made_immutable_is_made_anew_and_told(
     (said,) = [text for reason, text in cluster.events if reason == "PayloadRepaired"]
     assert "immutable" in said
     assert "restarted" in said
+
+
+CANARY = {"canary": {"steps": [{"weight": 50, "duration": "1h"}]}}
+
+
+def edited(cluster, reconciler, text, **spec):
+    """Its author has changed the rollout."""
+    changed = {**SPEC, "strategy": CANARY, "prompt": {"inline": {"text": text}}, **spec}
+    changes(cluster, reconciler, spec=changed, generation=cluster.rollout.generation + 1)
+
+
+def changes(cluster, reconciler, **fields):
+    cluster.version += 1
+    cluster.rollout = replace(cluster.rollout, resource_version=str(cluster.version), **fields)
+    reconciler.rollout_changed(cluster.rollout)
+
+
+def weights(cluster):
+    arms = json.loads(cluster.configmaps[PAYLOAD].data["rollout.json"])["arms"]
+    return {arm["name"]: arm["weight"] for arm in arms}
+
+
+async def over_time(reconciler, cluster, seconds=5):
+    raised = []
+    for _ in range(seconds):
+        cluster.now += timedelta(seconds=1)
+        raised += await turns(reconciler)
+    return raised
+
+
+async def test_a_prompt_that_cannot_be_kept_holds_up_neither_an_abort_nor_what_is_served(reconciler, cluster):
+    await over_time(reconciler, cluster)
+    edited(cluster, reconciler, "Hello again")
+    await over_time(reconciler, cluster)
+    assert weights(cluster) == {"candidate": 5_000, "stable": 5_000}
+
+    cluster.refused["create_configmap"] = QUOTA
+    edited(cluster, reconciler, "Hello for the third time")
+    assert await turns(reconciler) == [QUOTA]
+    assert "what is wanted cannot be kept: create configmaps" in message(cluster)
+    assert "exceeded quota: few" in message(cluster)
+    assert weights(cluster) == {"candidate": 5_000, "stable": 5_000}
+
+    changes(cluster, reconciler, annotations={COMMAND_ANNOTATION: "abort:1"})
+    assert set(await over_time(reconciler, cluster)) == {QUOTA}
+    assert weights(cluster) == {"stable": 10_000}
+    assert cluster.rollout.status["rollback"]["reason"] == "Aborted"
+    assert len(told(cluster)) == 1
+
+    cluster.refused.clear()
+    await over_time(reconciler, cluster)
+    assert weights(cluster) == {"candidate": 5_000, "stable": 5_000}
+    assert "stuck" not in message(cluster)
+
+
+async def test_pods_are_told_of_a_change_even_if_old_revisions_cannot_be_deleted(reconciler, cluster):
+    cluster.refused["delete_configmap"] = Forbidden("delete configmaps shop/support-rev-1", "no right")
+    for number in range(4):
+        edited(cluster, reconciler, f"Hello {number}", strategy={"immediate": {}}, revisionHistoryLimit=1)
+        nudges, raised = cluster.nudges, await over_time(reconciler, cluster)
+        assert cluster.nudges > nudges
+    assert {type(error) for error in raised} == {Forbidden}
+    assert message(cluster).startswith("stuck: delete configmaps")

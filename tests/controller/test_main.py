@@ -69,7 +69,7 @@ class Operator:
         )
 
     def ended(self):
-        wait_until(lambda: self.process.exit_code() is not None, "the operator to end", 20.0)
+        wait_until(lambda: self.process.exit_code() is not None, "the operator to end", 60.0)
         return self.process.exit_code()
 
     def log(self):
@@ -100,9 +100,9 @@ def test_it_carries_out_a_rollout_and_ends_on_sigterm_within_seconds(account, ku
     running = operator(account(rules()))
     running.says("/readyz", 200)
     kubectl.create(rollout_manifest(namespace))
-    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=20s")
+    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=60s")
     wait_until(
-        lambda: running.gauge("rollouts", '{phase="Delivering"}') == 1, "the phase to be counted", 10.0
+        lambda: running.gauge("rollouts", '{phase="Delivering"}') == 1, "the phase to be counted", 30.0
     )
     assert running.gauge("reconcile_total", '{result="ok"}') >= 1
     assert running.gauge("api_requests_total", '{code="201",resource="configmaps",verb="create"}') == 2
@@ -123,7 +123,7 @@ def test_a_missing_right_is_told_and_waited_for(account, kubectl, namespace, ope
     kubectl.create(rollout_manifest(namespace))
     account(rules())
     running.says("/readyz", 200)
-    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=20s")
+    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=60s")
     assert sum("may not" in line["message"] for line in running.log()) == 1
 
 
@@ -137,21 +137,21 @@ def test_of_two_with_one_lease_one_works_and_the_other_takes_over(account, kubec
     kubeconfig = account(rules(lease="prompt-rollout"))
     election = ("--leader-election", f"--lease-namespace={namespace}")
     first = operator(kubeconfig, *election)
-    wait_until(lambda: first.gauge("leader") == 1, "the first to lead", 20.0)
+    wait_until(lambda: first.gauge("leader") == 1, "the first to lead", 60.0)
     second = operator(kubeconfig, *election)
     second.says("/readyz", 200)
     assert second.gauge("leader") == 0
     assert first.process.stop() == 0
-    wait_until(lambda: second.gauge("leader") == 1, "the second to lead", 10.0)
+    wait_until(lambda: second.gauge("leader") == 1, "the second to lead", 30.0)
     kubectl.create(rollout_manifest(namespace))
-    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=20s")
+    kubectl("wait", "--for=create", "configmap/support-prompt", "-n", namespace, "--timeout=60s")
 
 
 def test_a_lost_lease_ends_the_process_with_status_1(account, kubectl, namespace, operator):
     running = operator(
         account(rules(lease="prompt-rollout")), "--leader-election", f"--lease-namespace={namespace}"
     )
-    wait_until(lambda: running.gauge("leader") == 1, "it to lead", 20.0)
+    wait_until(lambda: running.gauge("leader") == 1, "it to lead", 60.0)
     patch = json.dumps({"spec": {"holderIdentity": "another"}})
     kubectl("patch", "lease", "prompt-rollout", "-n", namespace, "--type=merge", "-p", patch)
     assert running.ended() == 1

@@ -1,5 +1,7 @@
 """One question for many trials; what is wrong with one of them stops no other, and counts nothing twice."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,6 +52,10 @@ def it_fails(_):
     raise RuntimeError("a defect of the source")
 
 
+def same(found):
+    return found
+
+
 def it_is_left_out(found):
     return {key: sample for key, sample in found.items() if key != str(POISON)}
 
@@ -73,7 +79,7 @@ async def test_what_was_read_before_another_failed_is_not_counted_twice():
             raise RuntimeError("a defect of whoever is told")
         said[key] = comparison
 
-    await two_windows(lambda found: found, news)
+    await two_windows(same, news)
     assert {key: comparison.samples for key, comparison in said.items()} == {SOUND: 20, POISON: 20, LAST: 20}
 
 
@@ -88,3 +94,49 @@ async def two_windows(poison, news):
         running = [session for pairs in sampler._sessions.values() for session in pairs.values()]
         await sampler._tick([session for session in running if sampler._due(session) <= now.timestamp()])
     return source
+
+
+class Hanging(Source):
+    async def sample(self, subjects, start, end, step):
+        await asyncio.Event().wait()
+
+
+async def test_a_source_that_hangs_delays_no_trial_that_another_one_tells_of():
+    told, often = [], asyncio.Event()
+
+    def news(key, comparison):
+        told.append(key)
+        if len(told) == 3:
+            often.set()
+
+    sources = {"hangs": Hanging(None), "answers": Source(None)}
+    sampler = Sampler(sources, news, lambda: datetime.now(UTC), settle=0.0)
+    brief = replace(SAMPLING, since=datetime.now(UTC), interval=timedelta(milliseconds=20))
+    for key, source in ((LAST, "hangs"), (SOUND, "answers")):
+        sampler.follow(key, source, [Followed(brief)], PLANNED)
+    running = asyncio.create_task(sampler.run())
+    await asyncio.wait_for(often.wait(), 30)
+    assert set(told) == {SOUND}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_trial_that_is_given_another_source_under_way_counts_no_window_twice():
+    said, now = {}, BEGAN + timedelta(seconds=31)
+    answers = asyncio.Event()
+
+    class Late(Source):
+        async def sample(self, *asked):
+            await answers.wait()
+            return await super().sample(*asked)
+
+    sampler = Sampler({"old": Late(same), "new": Source(same)}, said.__setitem__, lambda: now, settle=1.0)
+    sampler.follow(SOUND, "old", [Followed(SAMPLING)], PLANNED)
+    (session,) = sampler._sessions[SOUND].values()
+    late = asyncio.create_task(sampler._tick([session]))
+    await asyncio.sleep(0)
+    sampler.follow(SOUND, "new", [Followed(SAMPLING)], PLANNED)
+    await sampler._tick([session])
+    answers.set()
+    await late
+    assert said[SOUND].samples == 10

@@ -226,8 +226,14 @@ def test_a_foreign_configmap_is_never_overwritten_and_its_end_lets_the_rollout_g
 def test_what_a_quota_refuses_is_told_on_the_rollout_and_goes_on_when_there_is_room(quiet, stack, quiet_shop):
     when = quiet.strategy(immediate={}).a_promoted_prompt(GOOD).when()
     stable = when.subject.status().stable
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
-    when.applied({**quota, "spec": {"hard": {"count/configmaps": "0"}}})
+    quota, few = (
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}},
+        {"configmaps": "1"},
+    )
+    when.applied({**quota, "spec": {"hard": few}})
+    # As its controller would, which does not run here.
+    counted = json.dumps({"status": {"hard": few, "used": few}})
+    when.kubectl("patch", "resourcequota", "few", "--subresource=status", "--type=merge", "-p", counted)
     try:
         wait_until(lambda: _is_full(stack, quiet_shop), "the quota to hold", 30, pause=0.2)
         when.the_prompt_becomes(BETTER).wait_for(

@@ -41,7 +41,9 @@ def test_a_change_of_a_config_map_is_rolled_out_and_says_first_what_it_asks_of_a
         .a_promoted_prompt("")
         .when()
         .applied(config_map(support_yaml=LATER))
-        .wait_for("the change to be said", lambda s: s.phase == "Delivering" and "variable shop" in s.message)
+        .wait_to_have_seen(
+            "the change to be said", lambda s: s.phase == "Delivering" and "variable shop" in s.message
+        )
         .wait_for_phase("Healthy")
         .then()
         .weights_were(0, 1_000, 5_000, 0)
@@ -178,7 +180,7 @@ def test_an_alias_that_moves_is_rolled_out_and_an_outage_leaves_it_where_it_was(
     finally:
         mlflow.start()
     mlflow.set_alias("support", "production", 2)
-    when.wait_for("the move", lambda s: s.phase == "Delivering" and "variable shop" in s.message)
+    when.wait_to_have_seen("the move", lambda s: s.phase == "Delivering" and "variable shop" in s.message)
     when.wait_for_weight(1_000)
     mlflow.set_alias("support", "production", 1)
     when.wait_for_phase("Healthy")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from promptrollout.cluster.errors import AlreadyExists, ClusterError
+from promptrollout.cluster.errors import AlreadyExists, ClusterError, Conflict, Fenced, NotFound
 from promptrollout.cluster.mergepatch import merge_patch
 from promptrollout.cluster.objects import ConfigMapContent, ConfigMapObject
 from promptrollout.cluster.protocol import Cluster
@@ -29,6 +29,10 @@ _OLD_DEFINITION = (
 )
 
 
+class RevisionNotKeptError(Exception):
+    """The ConfigMap of a revision cannot be made, for the ClusterError that is the cause; nothing else was written."""
+
+
 class Applier:
     """Writes what was decided."""
 
@@ -40,14 +44,25 @@ class Applier:
         self._clock = clock
         self._telemetry = telemetry
 
-    async def apply(self, entry: Entry, parsed: Parsed, children: Children, decision: Decision) -> bool:
+    async def apply(
+        self, entry: Entry, parsed: Parsed, children: Children, decision: Decision, *, keep: bool = True
+    ) -> bool:
         """Make the cluster what the decision says; whether the payload was written.
 
+        Without `keep` no revision gets a ConfigMap of its own: the decision must bring no new one.
+
         Raises:
+            RevisionNotKeptError: and nothing was written.
             Conflict: the rollout has changed since it was observed; nothing of the decision counts.
             ClusterError: a write failed; the next turn does it again.
         """
-        await self._keep_revisions(entry, parsed, children, decision)
+        if keep:
+            try:
+                await self._keep_revisions(entry, parsed, children, decision)
+            except (Conflict, NotFound, Fenced):
+                raise
+            except ClusterError as error:
+                raise RevisionNotKeptError(str(error)) from error
         before, wanted = entry.seen, decision.status.to_wire()
         if entry.trouble:  # until a whole turn has gone well
             wanted = {**wanted, **message_of(entry.trouble)}
@@ -56,9 +71,7 @@ class Applier:
             self._say_dropped(entry, wanted)
         for note in decision.notes:
             self._tell(entry, note, before.status)
-        written = await self._write_payload(entry, parsed, children, decision)
-        await self._trim_history(parsed, children, decision)
-        return written
+        return await self._write_payload(entry, parsed, children, decision)
 
     def _tell(self, entry: Entry, note: Note, before: Json) -> None:
         self._herald.tell(entry.seen, note, before)
@@ -144,8 +157,12 @@ class Applier:
             self._herald.tell(entry.seen, Note("Warning", "PayloadRepaired", said))
         return True
 
-    async def _trim_history(self, parsed: Parsed, children: Children, decision: Decision) -> None:
-        """Delete revision ConfigMaps that neither are served nor stand in the history any more."""
+    async def trim_history(self, parsed: Parsed, children: Children, decision: Decision) -> None:
+        """Delete revision ConfigMaps that neither are served nor stand in the history any more.
+
+        Raises:
+            ClusterError: that is refused; nothing else needs it.
+        """
         if parsed.spec is None or parsed.wanted is None:
             return
         keep = {entry.revision for entry in decision.status.history} | _live(decision)

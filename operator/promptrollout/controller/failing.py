@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from typing import Final
 
 from promptrollout.api.status import Phase, RolloutStatus
@@ -17,8 +16,6 @@ from promptrollout.rollout import Note
 _TOLD_FROM: Final = 2
 #: Seconds that writing the message may take: the next turn waits for it.
 _WRITTEN_WITHIN_S: Final = 5.0
-
-log = logging.getLogger(__name__)
 
 
 class Failures:

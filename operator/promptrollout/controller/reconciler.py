@@ -14,7 +14,7 @@ from promptrollout.cluster.errors import Conflict, NamespaceTerminating, NotFoun
 from promptrollout.cluster.objects import ConfigMapObject, ObjectKey, RolloutObject
 from promptrollout.cluster.protocol import Cluster
 from promptrollout.controller.acknowledging import Acknowledgements, Awaited
-from promptrollout.controller.applying import Applier
+from promptrollout.controller.applying import Applier, RevisionNotKeptError
 from promptrollout.controller.failing import Failures
 from promptrollout.controller.gates import runs_of
 from promptrollout.controller.heralding import Herald
@@ -217,13 +217,35 @@ class Reconciler:
         self.herald.heed(entry.seen, parsed.spec)
         observed_now = observe(entry, parsed, children, status, now)
         seen = replace(observed_now, gates=answered, policy=ruled.policy)
+        try:
+            return await self._carry_out(entry, parsed, children, (status, seen, now))
+        except RevisionNotKeptError as error:
+            # What is wanted cannot be had now; but neither harm nor a command may wait for that.
+            why = f"what is wanted cannot be kept: {error}"
+            without = replace(parsed, wanted=None, unresolved=why)
+            told = (status, replace(seen, wanted="", unresolved=why), now)
+            await self._carry_out(entry, without, children, told, keep=False)
+            raise error.__cause__ or error from None
+
+    async def _carry_out(
+        self,
+        entry: Entry,
+        parsed: Parsed,
+        children: Children,
+        known: tuple[RolloutStatus, Observations, datetime],
+        *,
+        keep: bool = True,
+    ) -> datetime | None:
+        """Decide and apply; when to turn again at the latest."""
+        status, seen, now = known
         decision = decide(parsed.spec, status, seen, now)
         observed = entry.seen.resource_version
         try:
-            written = await self._applier.apply(entry, parsed, children, decision)
+            written = await self._applier.apply(entry, parsed, children, decision, keep=keep)
             if seen.blocked:
                 entry.children = None  # what is in the way is not ours, so no watch tells when it is gone
             await self._follow(entry, parsed, children, decision, written=written)
+            await self._applier.trim_history(parsed, children, decision)
         finally:
             # Last, so that nothing waits for it; but always when the status has it, whatever failed after that.
             if entry.seen.resource_version != observed:

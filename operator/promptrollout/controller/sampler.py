@@ -90,7 +90,7 @@ class Sampler:
         self._settle = settle
         #: By rollout, and by arm and what it is compared with.
         self._sessions: dict[ObjectKey, dict[tuple[str, str], Session]] = {}
-        self._changed = asyncio.Event()
+        self._changed = {name: asyncio.Event() for name in sources}
 
     @property
     def active(self) -> int:
@@ -124,12 +124,14 @@ class Sampler:
         if old is not None and _same_pair(old.sampling, sampling):
             if old.planned != planned:
                 _replan(old, planned.plan)
+            if old.source != source:
+                self._changed[source].set()
             old.source, old.sampling, old.planned = source, sampling, planned
             return old
+        self._changed[source].set()
         evidence = Evidence.from_checkpoint(planned.plan, checkpoint[0]) if checkpoint else None
         interval = sampling.interval.total_seconds()
         begin = checkpoint[1].timestamp() if checkpoint else _floor(sampling.since.timestamp(), interval)
-        self._changed.set()
         ledger = Ledger.begin(planned.plan, evidence, dropped=FROM_CHECKPOINT) if evidence else None
         return Session(key, source, sampling, planned, evidence, begin, ledger=ledger)
 
@@ -138,11 +140,20 @@ class Sampler:
         self._sessions.pop(key, None)
 
     async def run(self) -> None:
-        """Tick for ever: each interval's windows are read `settle` seconds after they end."""
+        """Tick for ever: each interval's windows are read `settle` seconds after they end.
+
+        Each source by itself: one that hangs delays no trial that another one tells of.
+        """
+        async with asyncio.TaskGroup() as group:
+            for name in self._sources:
+                group.create_task(self._run_on(name), name=f"sampling of {name}")
+
+    async def _run_on(self, source: str) -> None:
+        changed = self._changed[source]
         while True:
-            self._changed.clear()
+            changed.clear()
             now = self._clock().timestamp()
-            running = [s for pairs in self._sessions.values() for s in pairs.values()]
+            running = [s for pairs in self._sessions.values() for s in pairs.values() if s.source == source]
             due = [s for s in running if self._due(s) <= now]
             if due:
                 await self._tick(due)
@@ -150,7 +161,7 @@ class Sampler:
             wait = min((self._due(s) - now for s in running), default=None)
             try:
                 async with asyncio.timeout(wait):
-                    await self._changed.wait()
+                    await changed.wait()
             except TimeoutError:
                 continue
 
@@ -189,7 +200,8 @@ class Sampler:
 
     async def _read(self, sessions: list[Session], start: float, end: float) -> None:
         """Read the windows from `start` to `end` of sessions that stand at the same place."""
-        source = self._sources[sessions[0].source]
+        asked = sessions[0].source
+        source = self._sources[asked]
         for session in sessions:
             session.not_before = end + session.interval + self._settle
         seeded = await asyncio.gather(*(self._seed(session, source) for session in sessions))
@@ -198,7 +210,9 @@ class Sampler:
             return
         samples = await source.sample([s.subject for s in ready], start, end, ready[0].interval)
         read_at = self._clock()
-        left = [(s, s.evidence) for s in ready if self._is_running(s)]
+        # Not those that an edit has given another source meanwhile, which perhaps has read these windows already.
+        here = [s for s in ready if self._is_running(s) and (s.source, s.through) == (asked, start)]
+        left = [(s, s.evidence) for s in here]
         batch = [FoldItem(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
@@ -239,6 +253,8 @@ class Sampler:
             return True
         begin = session.sampling.since.timestamp()
         found = await source.history(session.subject, begin - HISTORY_SECONDS, begin)
+        if session.evidence is not None:  # another source was quicker
+            return True
         broken = {name: past for name, past in found.items() if isinstance(past, SourceError)}
         seed = {name: past for name, past in found.items() if isinstance(past, History)}
         evidence = Evidence.initial(session.planned.plan, seed)
