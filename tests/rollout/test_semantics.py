@@ -309,6 +309,22 @@ def test_drain_keeps_the_revision_for_its_conversations_for_a_bounded_time(at_st
     assert told.status.delivered.pins == []
 
 
+def test_drain_lets_conversations_of_the_old_prompt_end_after_a_promotion(at_step):
+    told = at_step(2, assignment={"onRollback": "Drain", "drainTimeout": "30m"}).says("promote-full")
+    assert told.served == {B: 10_000}
+    assert [pin.revision for pin in told.status.delivered.pins] == [A]
+    told.pods_load().after("30m")
+    assert told.status.delivered.pins == []
+    assert at_step(2).says("promote-full").status.delivered.pins == [], (
+        "they move at once, unless it is asked for"
+    )
+
+
+def test_undo_drains_nothing_and_ends_the_drain_of_what_is_served_again(at_step):
+    told = at_step(2, assignment={"onRollback": "Drain"}).says("promote-full").pods_load().says("undo")
+    assert (told.served, told.status.delivered.pins) == ({A: 10_000}, [])
+
+
 def test_a_drain_goes_on_while_the_next_prompt_is_tried_and_ends_with_its_own_retry(at_step):
     told = at_step(2, assignment={"onRollback": "Drain", "drainTimeout": "30m"}).evidence(Verdict.Harmed)
     pins, told.comparison = told.status.delivered.pins, None

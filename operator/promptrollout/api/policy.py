@@ -51,7 +51,8 @@ class PolicyAssignment(ApiModel):
 
     on_rollback: OnRollback | None = Field(
         default=None,
-        description="Migrate: conversations of a rolled back candidate move to stable at once. Drain: they may end.",
+        description="Migrate: conversations under way at a rollback or a promotion move to stable at once. "
+        "Drain: they may end with the prompt they began with.",
     )
     drain_timeout: Span | None = Field(
         default=None, description="With Drain: how long such conversations may go on."

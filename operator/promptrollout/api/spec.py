@@ -158,7 +158,7 @@ class Delivery(ApiModel):
 
 
 class OnRollback(StrEnum):
-    """What becomes of conversations that began with a candidate which is rolled back."""
+    """What becomes of conversations that began with a prompt which is served no longer: rolled back, or replaced."""
 
     MIGRATE = "Migrate"
     DRAIN = "Drain"
@@ -173,7 +173,8 @@ class Assignment(ApiModel):
     )
     on_rollback: OnRollback = Field(
         default=OnRollback.MIGRATE,
-        description="Migrate: conversations of a rolled back candidate move to stable at once. Drain: they may end.",
+        description="Migrate: conversations under way at a rollback or a promotion move to stable at once. "
+        "Drain: they may end with the prompt they began with.",
     )
     drain_timeout: Span = Field(
         default="30m", description="With Drain: how long such conversations may go on."

@@ -45,8 +45,10 @@ def serve(
     pins: Sequence[Pin] = (),
     shadow: ShadowRun | None = None,
 ) -> None:
-    """Tell pods to serve these arms; nothing changes if they are told so already."""
+    """Tell pods to serve these arms; nothing changes if they are told so already, and what is served needs no pin."""
     old, before = turn.status.delivered, turn.before
+    live = {arm.revision for arm in arms}
+    pins = [pin for pin in pins if pin.revision not in live]
     salt = salt if salt is not None else (old.salt if old else "")
     wanted = _told(arms, shadow, salt=salt, pins=pins)
     for same in (old, before):

@@ -1,5 +1,7 @@
 """The ends of a trial: promoted, or rolled back; and of one arm of several: dropped."""
 
+from collections.abc import Iterable
+
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import OnRollback
 from promptrollout.api.status import Candidate, Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
@@ -20,7 +22,8 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
     winner = next((each for each in in_trial(turn.status) if each.name == arm), None)
     if candidate is None or stable is None or winner is None:
         return
-    remember(turn, [each for each in in_trial(turn.status) if each.name != arm], Outcome.SUPERSEDED, reason)
+    others = [each for each in in_trial(turn.status) if each.name != arm]
+    remember(turn, others, Outcome.SUPERSEDED, reason)
     remember(turn, [winner], Outcome.PROMOTED, reason)
     forget_checkpoints(turn)
     conclusion = Conclusion(
@@ -32,7 +35,8 @@ def promote(turn: Turn, reason: str, message: str, arm: str = CANDIDATE) -> None
         pause=None,
         concluded=conclusion if candidate.arms else None,
     )
-    serve(turn, arms_of(winner.revision), pins=running_pins(turn))
+    left = [stable.revision, *(each.revision for each in others)]
+    serve(turn, arms_of(winner.revision), pins=[*running_pins(turn), *_pins(turn, left)])
     turn.note("Promoted", f"revision {winner.revision} is promoted: {message}")
 
 
@@ -71,7 +75,11 @@ def roll_back(turn: Turn, reason: str, message: str, outcome: Outcome = Outcome.
             decided_at=turn.now,
         ),
     )
-    serve(turn, arms_of(stable.revision), pins=[*running_pins(turn), *_pins(turn, live)])
+    serve(
+        turn,
+        arms_of(stable.revision),
+        pins=[*running_pins(turn), *_pins(turn, [arm.revision for arm in live])],
+    )
     turn.warn("RolledBack", f"{what} is rolled back, stable {stable.revision} serves all: {message}. {CURE}")
 
 
@@ -87,7 +95,7 @@ def drop(turn: Turn, said: Comparison, reason: str, message: str) -> None:
     changed = candidate.but(arms=arms, promoting=promoting)
     turn.set(candidate=changed)
     weights = {each.name: each.weight for each in delivered.arms}
-    pins = [*running_pins(turn), *_pins(turn, [arm])]
+    pins = [*running_pins(turn), *_pins(turn, [arm.revision])]
     serve(turn, arms_of(stable.revision, changed, weights), pins=pins)
     turn.warn(
         "ArmDropped",
@@ -102,9 +110,9 @@ def _refuse(turn: Turn, candidate: Candidate, why: Rollback, outcome: Outcome) -
     turn.warn("Refused", f"{named(candidate)} is refused and was never delivered: {why.message}. {CURE}")
 
 
-def _pins(turn: Turn, arms: list[Challenger]) -> list[Pin]:
-    """With Drain, conversations that began with the candidate may end with it, for a bounded time."""
+def _pins(turn: Turn, revisions: Iterable[str]) -> list[Pin]:
+    """With Drain, conversations that began with these may end with them, for a bounded time."""
     if turn.spec is None or turn.spec.assignment.on_rollback is OnRollback.MIGRATE:
         return []
     until = turn.now + parse_duration(turn.spec.assignment.drain_timeout)
-    return [Pin(revision=arm.revision, until=until) for arm in arms]
+    return [Pin(revision=revision, until=until) for revision in revisions]
