@@ -249,11 +249,11 @@ class Sampler:
 
         Read once, at the start of a trial; False if it cannot be read now (it is asked again at the next tick).
         """
-        if session.evidence is not None:
+        if _seeded(session):
             return True
         begin = session.sampling.since.timestamp()
         found = await source.history(session.subject, begin - HISTORY_SECONDS, begin)
-        if session.evidence is not None:  # another source was quicker
+        if _seeded(session):  # by another source meanwhile
             return True
         broken = {name: past for name, past in found.items() if isinstance(past, SourceError)}
         seed = {name: past for name, past in found.items() if isinstance(past, History)}
@@ -264,6 +264,11 @@ class Sampler:
         session.evidence = evidence
         session.ledger = Ledger.begin(session.planned.plan, evidence, seed)
         return True
+
+
+def _seeded(session: Session) -> bool:
+    """Whether there is evidence to go on with; asked anew after each wait."""
+    return session.evidence is not None
 
 
 def _same_pair(one: Sampling, other: Sampling) -> bool:
