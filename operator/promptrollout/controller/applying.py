@@ -46,9 +46,9 @@ class Applier:
             Conflict: the rollout has changed since it was observed; nothing of the decision counts.
             ClusterError: a write failed; the next turn does it again.
         """
-        await self._keep_revisions(entry, parsed, children, decision)
         before, wanted = entry.seen, decision.status.to_wire()
-        entry.seen = await self._cluster.patch_status(before, wanted)
+        await self._keep_revisions(entry, parsed, children, decision)
+        entry.wrote(await self._cluster.patch_status(before, wanted))
         if entry.seen.resource_version != before.resource_version:
             self._say_dropped(entry, wanted)
         for note in decision.notes:
