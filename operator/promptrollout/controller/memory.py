@@ -57,7 +57,7 @@ class Entry:
     outlook: tuple[object, DecidableSeen | None] = (None, None)
 
     def wrote(self, stored: RolloutObject) -> None:
-        """This is what a write has made of it, unless a watch has told of an even newer version by now."""
+        """Keep what a write has made of it, unless a watch has told of an even newer version by now."""
         if not newer(self.seen.resource_version, stored.resource_version):
             self.seen = stored
 
