@@ -28,11 +28,17 @@ from promptrollout.api.quantities import (
     parse_duration,
     parse_weight,
 )
-from promptrollout.api.spec import Analysis, Delivery, PodSelector, RolloutSpec, SelectorOperator
+from promptrollout.api.spec import (
+    LABEL_KEY,
+    LABEL_VALUE,
+    Analysis,
+    Delivery,
+    PodSelector,
+    RolloutSpec,
+    SelectorOperator,
+)
 
-_LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL_VALUE = re.compile(rf"({_LABEL_PART})?")
-_LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL_PART}")
+_LABEL_VALUE, _LABEL_KEY = re.compile(LABEL_VALUE), re.compile(LABEL_KEY)
 
 _SHORTEST_INTERVAL = timedelta(seconds=1)
 _ANALYSIS = "spec.analysis"

@@ -16,8 +16,8 @@ from promptrollout.api.prompt import Prompt
 from promptrollout.api.schema import DEFAULTS_BY_OPERATOR
 from promptrollout.api.shadow import Shadow
 
-_LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
-_LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _IS_KEY = "is not the key of a label; write one like app or example.com/app"
 _IS_VALUE = "is not the value of a label; use letters, digits, '-', '_' and '.', 63 at most"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
@@ -43,9 +43,9 @@ class SelectorRequirement(ApiModel):
                 "In and NotIn need values; Exists and DoesNotExist take none",
                 ".values",
             ),
-            Rule(f"self.key.matches('{_LABEL_KEY}')", f"this {_IS_KEY}", ".key"),
+            Rule(f"self.key.matches('{LABEL_KEY}')", f"this {_IS_KEY}", ".key"),
             Rule(
-                f"!has(self.values) || self.values.all(value, value.matches('{_LABEL_VALUE}'))",
+                f"!has(self.values) || self.values.all(value, value.matches('{LABEL_VALUE}'))",
                 f"one of them {_IS_VALUE}",
                 ".values",
             ),
@@ -72,13 +72,13 @@ class PodSelector(ApiModel):
                     "name a label, or leave podSelector out",
                 ),
                 Rule(
-                    f"!has(self.matchLabels) || self.matchLabels.all(key, key.matches('{_LABEL_KEY}'))",
+                    f"!has(self.matchLabels) || self.matchLabels.all(key, key.matches('{LABEL_KEY}'))",
                     f"one of them {_IS_KEY}",
                     ".matchLabels",
                 ),
                 Rule(
                     "!has(self.matchLabels) || "
-                    f"self.matchLabels.all(key, self.matchLabels[key].matches('{_LABEL_VALUE}'))",
+                    f"self.matchLabels.all(key, self.matchLabels[key].matches('{LABEL_VALUE}'))",
                     f"one of them {_IS_VALUE}",
                     ".matchLabels",
                 ),

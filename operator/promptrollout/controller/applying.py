@@ -66,7 +66,7 @@ class Applier:
         before, wanted = entry.seen, decision.status.to_wire()
         if entry.trouble:  # until a whole turn has gone well
             wanted = {**wanted, **message_of(entry.trouble)}
-        entry.seen = await self._cluster.patch_status(before, wanted)
+        entry.wrote(await self._cluster.patch_status(before, wanted))
         if entry.seen.resource_version != before.resource_version:
             self._say_dropped(entry, wanted)
         for note in decision.notes:

@@ -61,6 +61,11 @@ class Entry:
     outdated: int = 0
     trouble: str = ""
 
+    def wrote(self, stored: RolloutObject) -> None:
+        """Keep what a write has made of it, unless a watch has told of an even newer version by now."""
+        if not newer(self.seen.resource_version, stored.resource_version):
+            self.seen = stored
+
     def compared(self, said: Comparison) -> None:
         """Keep this word; those on other trials are of no use any more."""
         kept = {pair: old for pair, old in self.comparisons.items() if old.trial == said.trial}

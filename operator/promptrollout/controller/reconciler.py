@@ -210,9 +210,8 @@ class Reconciler:
         status = reading.status
         ruled, children = await self._understood(entry, status, now)
         if entry.seen is not began:
-            return (
-                now  # what was understood is the version before: to decide on it could be taken for this one
-            )
+            # What was understood is the version before: a decision on that would be told as one on this.
+            return now
         parsed, answered = ruled.parsed, self.gates.answers(entry.seen.key)
         self.herald.heed(entry.seen, parsed.spec)
         observed_now = observe(entry, parsed, children, status, now)
