@@ -25,6 +25,8 @@ from e2e.stack import Options, Stack
 RESULT = Path(__file__).parent / "results" / "footprint.json"
 NAMESPACE = "many"
 INTERVAL = "10s"
+#: Rollouts that one kubectl applies: it has a minute for it.
+_AT_ONCE = 50
 _MEMORY = re.compile(r"^(Rss|Pss): +(\d+) kB$", re.MULTILINE)
 _REQUESTS = re.compile(r"^promptrollout_operator_api_requests_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _QUERIES = re.compile(r'^prometheus_http_requests_total\{[^}]*handler="/api/v1/query"\} (\S+)$', re.MULTILINE)
@@ -106,7 +108,7 @@ def measure(stack: Stack, name: str, rollouts: int, seconds: float) -> Phase:
     time.sleep(seconds)
     after = read(stack)
     minutes = (after.at - before.at) / 60
-    return Phase(
+    phase = Phase(
         name,
         rollouts,
         round(after.at - before.at, 1),
@@ -116,6 +118,8 @@ def measure(stack: Stack, name: str, rollouts: int, seconds: float) -> Phase:
         round((after.requests - before.requests) / minutes, 1),
         round((after.queries - before.queries) / minutes, 1),
     )
+    print(phase, flush=True)
+    return phase
 
 
 def phases_of(stack: Stack, phase: str) -> int:
@@ -125,7 +129,9 @@ def phases_of(stack: Stack, phase: str) -> int:
 
 def bring(stack: Stack, numbers: range, text: str, phase: str, total: int) -> None:
     """Give these rollouts a prompt, and wait until `total` rollouts are in a phase."""
-    stack.kubectl.apply([rollout(n, text) for n in numbers])
+    for first in range(numbers.start, numbers.stop, _AT_ONCE):
+        some = range(first, min(first + _AT_ONCE, numbers.stop))
+        stack.kubectl.apply([rollout(n, text) for n in some])
     wait_until(lambda: phases_of(stack, phase) == total, f"{total} rollouts to be {phase}", 400, pause=2)
 
 
@@ -156,8 +162,6 @@ def main() -> None:
     RESULT.write_text(
         json.dumps({"interval": INTERVAL, "phases": [asdict(p) for p in found]}, indent=2) + "\n"
     )
-    for phase in found:
-        print(phase)
     active = found[2]
     each = active.api_requests_per_min / active.rollouts
     print(
