@@ -117,7 +117,7 @@ bench-propagation: node-programs  ## from the ConfigMap's write to the pods, on 
 	@$(BIN)/python -m benchmarks.costs
 
 bench-footprint: env binaries  ## what the operator costs: memory, CPU, API requests, queries (writes benchmarks/results)
-	@$(BIN)/python -m benchmarks.footprint --rollouts 50
+	@$(BIN)/python -m benchmarks.footprint
 	@$(BIN)/python -m benchmarks.costs
 
 bench-engine: env  ## what a tick of the analysis costs for 1,000 rollouts with six metrics each

@@ -28,13 +28,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def footprint(found: Results) -> str:
     """Memory, CPU, requests and queries of each phase."""
     phases = found["phases"]
-    wide = {"nothing to do": "no rollouts", "idle": "{n} rollouts, idle", "active": "all {n} on trial"}
+    wide = {
+        "nothing to do": "no rollouts",
+        "idle": "{n} rollouts, idle",
+        "active": "all {n} on trial",
+        "many": "{n} on trial",
+    }
     head = ["", *(wide[phase["name"]].format(n=phase["rollouts"]) for phase in phases)]
     each = [f"{p['api_requests_per_min'] / p['rollouts']:.1f}" if p["rollouts"] else "-" for p in phases]
     return table(
         head,
         [
             ["memory (RSS), MiB", *(f"{phase['rss_mib']:.1f}" for phase in phases)],
+            [
+                "… what others share counted in part (PSS), MiB",
+                *(f"{phase['pss_mib']:.1f}" for phase in phases),
+            ],
             ["CPU seconds a minute", *(f"{phase['cpu_s_per_min']:.2f}" for phase in phases)],
             ["requests to the API server a minute and rollout, watches not counted", *each],
             [

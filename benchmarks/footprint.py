@@ -1,9 +1,9 @@
 """What the operator costs: memory, CPU, API requests and Prometheus queries; idle, and with many active rollouts.
 
-    python -m benchmarks.footprint [--rollouts 100] [--seconds 60]
+    python -m benchmarks.footprint [--rollouts 50] [--many 300] [--seconds 60]
 
 Everything is real but the pods: the rollouts have none, so that only the operator's own work is seen. Writes
-benchmarks/results/footprint.json; the last line has the figures of the active phase.
+benchmarks/results/footprint.json; the last line has the figures with `rollouts` on trial.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from e2e.stack import Options, Stack
 RESULT = Path(__file__).parent / "results" / "footprint.json"
 NAMESPACE = "many"
 INTERVAL = "10s"
+#: Rollouts that one kubectl applies: it has a minute for it.
+_AT_ONCE = 50
+_MEMORY = re.compile(r"^(Rss|Pss): +(\d+) kB$", re.MULTILINE)
 _REQUESTS = re.compile(r"^promptrollout_operator_api_requests_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _QUERIES = re.compile(r'^prometheus_http_requests_total\{[^}]*handler="/api/v1/query"\} (\S+)$', re.MULTILINE)
 
@@ -36,6 +39,7 @@ class Reading:
     at: float
     cpu_s: float
     rss_mib: float
+    pss_mib: float
     requests: float
     queries: float
 
@@ -48,6 +52,7 @@ class Phase:
     rollouts: int
     seconds: float
     rss_mib: float
+    pss_mib: float
     cpu_s_per_min: float
     api_requests_per_min: float
     prometheus_queries_per_min: float
@@ -84,13 +89,14 @@ def read(stack: Stack) -> Reading:
         raise ValueError("the stack has no operator")
     pid = operator.process.pid
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    rss = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    memory = dict(_MEMORY.findall(Path(f"/proc/{pid}/smaps_rollup").read_text()))
     requests = _REQUESTS.findall(page(operator.metrics_url))
     queries = _QUERIES.findall(page(f"{stack.prometheus.url}/metrics"))
     return Reading(
         time.monotonic(),
         (int(fields[11]) + int(fields[12])) / 100,
-        int(rss.group(1)) / 1024 if rss else 0.0,
+        int(memory["Rss"]) / 1024,
+        int(memory["Pss"]) / 1024,
         sum(map(float, requests)),
         sum(map(float, queries)),
     )
@@ -102,15 +108,18 @@ def measure(stack: Stack, name: str, rollouts: int, seconds: float) -> Phase:
     time.sleep(seconds)
     after = read(stack)
     minutes = (after.at - before.at) / 60
-    return Phase(
+    phase = Phase(
         name,
         rollouts,
         round(after.at - before.at, 1),
         round(after.rss_mib, 1),
+        round(after.pss_mib, 1),
         round((after.cpu_s - before.cpu_s) / minutes, 2),
         round((after.requests - before.requests) / minutes, 1),
         round((after.queries - before.queries) / minutes, 1),
     )
+    print(phase, flush=True)
+    return phase
 
 
 def phases_of(stack: Stack, phase: str) -> int:
@@ -118,34 +127,42 @@ def phases_of(stack: Stack, phase: str) -> int:
     return sum(one.text("status.phase") == phase for one in listed)
 
 
-def run(rollouts: int, seconds: float) -> Sequence[Phase]:
+def bring(stack: Stack, numbers: range, text: str, phase: str, total: int) -> None:
+    """Give these rollouts a prompt, and wait until `total` rollouts are in a phase."""
+    for first in range(numbers.start, numbers.stop, _AT_ONCE):
+        some = range(first, min(first + _AT_ONCE, numbers.stop))
+        stack.kubectl.apply([rollout(n, text) for n in some])
+    wait_until(lambda: phases_of(stack, phase) == total, f"{total} rollouts to be {phase}", 400, pause=2)
+
+
+def run(rollouts: int, many: int, seconds: float) -> Sequence[Phase]:
     options = Options(application=Application(namespace="first", replicas=1), traffic=None)
     with Stack(options) as stack:
         stack.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         wait_until(lambda: answers(stack), "the operator's metrics page", 60, pause=0.5)
         empty = measure(stack, "nothing to do", 0, seconds)
-        stack.kubectl.apply([rollout(n, "one") for n in range(rollouts)])
-        wait_until(lambda: phases_of(stack, "Healthy") == rollouts, "all to be Healthy", 180, pause=1)
+        bring(stack, range(rollouts), "one", "Healthy", rollouts)
         idle = measure(stack, "idle", rollouts, seconds)
-        stack.kubectl.apply([rollout(n, "two") for n in range(rollouts)])
-        wait_until(lambda: phases_of(stack, "Progressing") == rollouts, "all to progress", 180, pause=1)
+        bring(stack, range(rollouts), "two", "Progressing", rollouts)
         active = measure(stack, "active", rollouts, seconds)
-    return [empty, idle, active]
+        rest = range(rollouts, many)
+        bring(stack, rest, "one", "Healthy", len(rest))
+        bring(stack, rest, "two", "Progressing", many)
+        return [empty, idle, active, measure(stack, "many", many, seconds)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rollouts", type=int, default=100)
+    parser.add_argument("--rollouts", type=int, default=50)
+    parser.add_argument("--many", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60.0)
     chosen = parser.parse_args()
-    found = run(chosen.rollouts, chosen.seconds)
+    found = run(chosen.rollouts, chosen.many, chosen.seconds)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
         json.dumps({"interval": INTERVAL, "phases": [asdict(p) for p in found]}, indent=2) + "\n"
     )
-    for phase in found:
-        print(phase)
-    active = found[-1]
+    active = found[2]
     each = active.api_requests_per_min / active.rollouts
     print(
         f"footprint: rollouts={active.rollouts} rss_mib={active.rss_mib} cpu_s_per_min={active.cpu_s_per_min} "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy.special import erfcx, log_ndtr
 
 from promptrollout.analysis import (
     ArmClusters,
@@ -15,7 +18,7 @@ from promptrollout.analysis import (
     split_score,
 )
 from promptrollout.analysis.bounded import Levels, Moments, level_increments, moment_increments
-from promptrollout.analysis.confseq import best_rho, one_sided_bound, two_sided_bound
+from promptrollout.analysis.confseq import best_rho, log_mixture, one_sided_bound, two_sided_bound
 from promptrollout.analysis.events import EventWindow, Line, log_increments, past_rate, reference_rate
 from promptrollout.analysis.mixture import BetGrid
 from promptrollout.analysis.sampleratio import log_bayes_factor
@@ -117,6 +120,16 @@ def test_normal_mixture_boundaries() -> None:
     assert one_sided_bound(100, best_rho(100, 0.05, one_sided=True), 0.05) == pytest.approx(
         27.66071, abs=5e-6
     )
+
+
+def test_the_half_normal_mixture_is_its_formula_and_never_speaks_against_what_is_far_better() -> None:
+    t = np.concatenate([np.linspace(-40.0, 40.0, 2001), -np.geomspace(40.0, 1e100, 50)])
+    one_unit = np.full_like(t, 1.0)
+    known = np.where(t < 0.0, np.log(0.5 * erfcx(np.abs(t) / math.sqrt(2.0))), 0.5 * t * t + log_ndtr(t))
+    # V = 1 - rho: the scale is 1, and S is t.
+    found = log_mixture(t, one_unit - 0.25, 0.25) - 0.5 * math.log(4.0 * 0.25)
+    assert found == pytest.approx(known, rel=1e-12, abs=1e-13)
+    assert (log_mixture(-np.geomspace(1.0, 1e100, 400), np.full(400, 0.3), 1.0) < 0.0).all()
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,14 @@ from promptrollout.analysis.keeping import (
     read,
     replay,
 )
-from promptrollout.analysis.ledger import CHUNK_WINDOWS, FROM_CHECKPOINT, Ledger, decompress
+from promptrollout.analysis.ledger import (
+    CHUNK_WINDOWS,
+    FROM_CHECKPOINT,
+    Ledger,
+    decompress,
+    lines,
+    read_lines,
+)
 from promptrollout.analysis.plan import AnalysisPlan
 from tests.analysis.builders import all_kinds_plan, all_kinds_seed, all_kinds_window, events_plan
 
@@ -146,6 +153,14 @@ def test_the_same_files_come_of_any_batches():
         other, after = story(plan, seed, windows, batch=batch)
         assert after == evidence
         assert decompress(other.compressed()) == decompress(one.compressed())
+
+
+def test_each_window_is_compressed_when_it_comes_and_all_together_when_they_are_written():
+    plan, seed, windows = all_kinds(2 * CHUNK_WINDOWS - 1)
+    ledger, _ = story(plan, seed, windows)
+    assert sum(map(len, ledger.tail)) < 0.7 * len(lines(windows[CHUNK_WINDOWS:]))
+    assert len(ledger.compressed()) < 0.95 * (ledger.size + sum(map(len, ledger.tail)))
+    assert read_lines(decompress(ledger.compressed())) == tuple(windows)
 
 
 def test_evidence_stays_within_its_bound_and_begins_at_a_checkpoint():

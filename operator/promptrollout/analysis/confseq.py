@@ -14,6 +14,9 @@ import numpy as np
 
 from promptrollout.analysis.mixture import Array
 
+#: From here on the series is taken for erfcx.
+_FAR = 20.0
+
 
 def best_rho(variance: float, alpha: float, *, one_sided: bool = False) -> float:
     """The rho whose boundary is about lowest when V = `variance`: V / (2 ln(1/alpha) + ln(1 + 2 ln(1/alpha))).
@@ -26,13 +29,26 @@ def best_rho(variance: float, alpha: float, *, one_sided: bool = False) -> float
 
 def log_mixture(total: Array, variance: Array, rho: float) -> Array:
     """Log e-value [B] of the half-normal mixture at S = `total`, V = `variance`; null: the mean of S is <= 0."""
-    # Imported here, as in `one_sided_bound`: it takes longer to import than all the rest, and only sums need it.
-    from scipy.special import log_ndtr  # noqa: PLC0415
-
     scale = variance + rho
-    result: Array = (
-        0.5 * np.log(4.0 * rho / scale) + total * total / (2.0 * scale) + log_ndtr(total / np.sqrt(scale))
-    )
+    result: Array = 0.5 * np.log(4.0 * rho / scale) + _log_bent(total / np.sqrt(scale))
+    return result
+
+
+def _log_bent(t: Array) -> Array:
+    """t^2 / 2 + ln Phi(t) [B], without the cancellation that adding the two has for negative t.
+
+    For t < 0 it is ln(erfcx(y) / 2) with y = -t / sqrt(2): from erfc, and far out from its asymptotic series (DLMF
+    7.12.1, whose next term is below 1e-14 there). `math.erfc` serves: scipy.special is 14 MiB of memory.
+    """
+    y = np.abs(t) / math.sqrt(2.0)
+    tail = 0.5 * np.array(list(map(math.erfc, y.tolist())))
+    square = y * y
+    result: Array = square + np.where(t < 0.0, np.log(np.where(y < _FAR, tail, 0.5)), np.log1p(-tail))
+    far = (t < 0.0) & (y >= _FAR)
+    if far.any():
+        x = 0.5 / square[far]
+        series = 1.0 - x * (1.0 - x * (3.0 - x * (15.0 - x * (105.0 - x * 945.0))))
+        result[far] = np.log(series / (2.0 * math.sqrt(math.pi) * y[far]))
     return result
 
 

@@ -125,13 +125,11 @@ def _number(value: object) -> float | int | str | None:
         number = float(cast("float", value))
     except (TypeError, ValueError, OverflowError):
         return _NOT_FINITE
-    if not math.isfinite(number):
-        return _NOT_FINITE
-    # Minus zero has no integer.
-    whole = (
-        number.is_integer() and abs(number) < 2**53 and not (number == 0.0 and math.copysign(1.0, number) < 0)
-    )
-    return int(number) if whole else number
+    if number.is_integer():
+        # Minus zero has no integer.
+        whole = abs(number) < 2**53 and (number != 0.0 or math.copysign(1.0, number) > 0)
+        return int(number) if whole else number
+    return number if math.isfinite(number) else _NOT_FINITE
 
 
 def _numbers(values: Sequence[float]) -> list[Json]:

@@ -22,7 +22,7 @@ def merge_patch(current: Json, wanted: Json) -> dict[str, object]:
     Raises:
         NotJsonError: `wanted` holds what JSON cannot: NaN, an infinity, a key that is no string, a foreign type.
     """
-    return _object_patch(current, _clean(wanted, ""))
+    return _object_patch(current, _clean(wanted, ()))
 
 
 def apply_merge_patch(target: object, patch: object) -> object:
@@ -40,6 +40,8 @@ def apply_merge_patch(target: object, patch: object) -> object:
 
 def same(left: object, right: object) -> bool:
     """Whether two JSON values are equal: 1 and 1.0 are (a server may store either for the other), 1 and true not."""
+    if isinstance(left, str) or isinstance(right, str):
+        return left == right
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
@@ -62,21 +64,33 @@ def _object_patch(current: Json, wanted: Json) -> dict[str, object]:
     return patch
 
 
-def _clean(value: Json, path: str) -> dict[str, object]:
+_Path = tuple["_Path", str | int] | tuple[()]
+
+
+def _clean(value: Json, path: _Path) -> dict[str, object]:
     """A copy of an object in plain JSON types, without the keys whose value is None."""
     for key in value:
         if not isinstance(key, str):
-            raise NotJsonError(f"{path or 'top level'}: key {key!r} is not a string")
-    return {key: _plain(item, f"{path}.{key}") for key, item in value.items() if item is not None}
+            raise NotJsonError(f"{_text(path) or 'top level'}: key {key!r} is not a string")
+    return {key: _plain(item, (path, key)) for key, item in value.items() if item is not None}
 
 
-def _plain(value: object, path: str) -> object:
+def _plain(value: object, path: _Path) -> object:
+    if value is None or isinstance(value, str | bool | int):
+        return value
     if isinstance(value, Mapping):
         return _clean(value, path)
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise NotJsonError(f"{path}: {value} cannot be stored, JSON knows only finite numbers")
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise NotJsonError(f"{path}: {type(value).__name__} is no JSON value")
+        return [_plain(item, (path, index)) for index, item in enumerate(value)]
+    if not isinstance(value, float):
+        raise NotJsonError(f"{_text(path)}: {type(value).__name__} is no JSON value")
+    if not math.isfinite(value):
+        raise NotJsonError(f"{_text(path)}: {value} cannot be stored, JSON knows only finite numbers")
+    return value
+
+
+def _text(path: _Path) -> str:
+    if not path:
+        return ""
+    above, last = path
+    return f"{_text(above)}[{last}]" if isinstance(last, int) else f"{_text(above)}.{last}"

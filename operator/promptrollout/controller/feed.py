@@ -399,6 +399,19 @@ class _NotOfKopf(Collection[Any]):
         return 0
 
 
+class _NoVersions(kopf.DiffBaseStorage):
+    """Nothing here asks what has changed in an object. kopf's own storages copy the whole of it at each event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002 - kopf's signature
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 - kopf's signature
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Never asked to: there are no handlers of changes."""
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Quiet and bounded: operator-craft has what each of these costs otherwise."""
     settings = kopf.OperatorSettings()
@@ -420,7 +433,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     # Nothing is ever stored; should a later kopf want to, it would be under our name.
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = _NoVersions()
     return settings
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from promptrollout.analysis import AnalysisPlan, Evidence, FoldItem, History, fold_many
-from promptrollout.analysis.ledger import FROM_CHECKPOINT, Ledger
+from promptrollout.analysis.ledger import FROM_CHECKPOINT, WINDOWS_LIMIT, Ledger
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.controller.describing import Reading, describe
 from promptrollout.rollout import Comparison, Sampling
@@ -22,6 +22,8 @@ from promptrollout.sources.protocol import MetricSource, Reason, Sample, SourceE
 
 #: How far back stable's own past is read to seed the analysis (statistics-correlated.md: up to 24 h).
 HISTORY_SECONDS = 24 * 3600.0
+#: Compressed windows of all trials together, in bytes: what a day of many trials takes of the operator's memory.
+LEDGERS_BYTES = 64 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,12 @@ class Sampler:
     def active(self) -> int:
         """How many trials are being compared."""
         return len(self._sessions)
+
+    @property
+    def _share(self) -> int:
+        """Bytes of windows that one comparison may keep: its evidence begins later where there are many."""
+        comparisons = sum(map(len, self._sessions.values()))
+        return min(WINDOWS_LIMIT, LEDGERS_BYTES // max(comparisons, 1))
 
     def follows(self, key: ObjectKey) -> bool:
         """Whether a trial of this rollout is being compared."""
@@ -214,9 +222,12 @@ class Sampler:
         here = [s for s in ready if self._is_running(s) and (s.source, s.through) == (asked, start)]
         left = [(s, s.evidence) for s in here]
         batch = [FoldItem(s.planned.plan, e, samples[str(s.key)].windows) for s, e in left if e is not None]
+        share = self._share
         for (session, _), evidence in zip(left, fold_many(batch), strict=True):
             sample = samples[str(session.key)]
-            ledger = session.ledger.plus(sample.windows, evidence) if session.ledger is not None else None
+            ledger = session.ledger
+            if ledger is not None:
+                ledger = ledger.plus(sample.windows, evidence, share)
             # Together: a window that is half taken in would be taken in twice.
             session.evidence, session.ledger = evidence, ledger
             session.through = max((w.end for w in sample.windows), default=session.through)

@@ -18,7 +18,6 @@ from promptrollout.notify import chat, webhook
 from promptrollout.notify.config import ALL, ChannelConfig, NotificationsConfig
 from promptrollout.notify.dispatcher import Channel, Dispatcher, Hooks, Result
 from promptrollout.notify.protocol import Letter, Notification, Notifier, NotifierError
-from promptrollout.notify.templates import compiled
 from promptrollout.remote.files import load_model
 
 __all__ = [
@@ -70,6 +69,11 @@ def load_notifications(file: Path) -> NotificationsConfig:
 
 def dispatcher_of(config: NotificationsConfig, hooks: Hooks) -> Dispatcher:
     """Every channel, not started yet."""
+    if not config.channels:
+        return Dispatcher({})
+    # Imported here: templates are Jinja2's, 2 MiB of memory that an operator without channels does not need.
+    from promptrollout.notify.templates import compiled  # noqa: PLC0415
+
     return Dispatcher(
         {
             name: Channel(

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from promptrollout.notify.config import ChannelConfig
-from promptrollout.notify.protocol import Letter, NotifierError
-from promptrollout.notify.templates import cut
+from promptrollout.notify.protocol import Letter, NotifierError, cut
 
 _T = TypeVar("_T")
 _CONNECT_S = 5.0

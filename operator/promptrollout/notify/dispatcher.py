@@ -8,14 +8,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import uuid4
 
 from promptrollout.api.base import to_rfc3339
 from promptrollout.notify.config import ChannelConfig
 from promptrollout.notify.limiting import Allowance, Happened, HeldBack
 from promptrollout.notify.protocol import Letter, Notification, Notifier, NotifierError
-from promptrollout.notify.templates import Templates
+
+if TYPE_CHECKING:  # it brings Jinja2, which an operator without channels does not need
+    from promptrollout.notify.templates import Templates
 
 _log = logging.getLogger(__name__)
 _jitter = random.SystemRandom()
@@ -60,7 +62,7 @@ class Channel:
     """One channel: what it may be told, what waits, and the task that sends it."""
 
     def __init__(
-        self, name: str, config: ChannelConfig, notifier: Notifier, templates: Templates, hooks: Hooks
+        self, name: str, config: ChannelConfig, notifier: Notifier, templates: "Templates", hooks: Hooks
     ) -> None:
         self.name = name
         self.config = config

@@ -80,3 +80,8 @@ class Notifier(Protocol):
     async def close(self) -> None:
         """Close connections."""
         ...
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters; an ellipsis says that there were more."""
+    return text if len(text) <= most else text[: most - 1] + "…"

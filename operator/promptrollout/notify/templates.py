@@ -9,7 +9,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from promptrollout.api.reasons import REASONS
-from promptrollout.notify.protocol import Letter, Notification
+from promptrollout.notify.protocol import Letter, Notification, cut
 
 TITLE: Final = "{{ namespace }}/{{ rollout }}: {{ reason }}"
 TEXT: Final = """\
@@ -75,11 +75,6 @@ def compiled(title: str | None, text: str | None) -> Templates:
         for name, given in (("title", title), ("template", text))
     }
     return Templates(made["title"], made["template"], "; ".join(problems))
-
-
-def cut(text: str, most: int) -> str:
-    """At most so many characters; an ellipsis says that there were more."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _try(name: str, given: str, problems: list[str]) -> Template | None:

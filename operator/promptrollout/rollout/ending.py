@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from promptrollout.api.quantities import parse_duration
 from promptrollout.api.spec import OnRollback
-from promptrollout.api.status import Candidate, Challenger, Conclusion, Outcome, Pin, RevisionRef, Rollback
+from promptrollout.api.status import Candidate, Conclusion, Outcome, Pin, RevisionRef, Rollback
 from promptrollout.rollout.comparing import forget_checkpoints
 from promptrollout.rollout.contest import in_trial
 from promptrollout.rollout.delivering import arms_of, running_pins, serve
