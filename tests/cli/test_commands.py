@@ -138,7 +138,7 @@ def _of_the_first_engine(data):
 
 def test_numbers_of_an_earlier_versions_engine_may_be_others_and_the_verdict_counts(evidence, capsys):
     assert run(["replay", evidence(_of_the_first_engine)]) == 0
-    assert "of engine 1, this one is 2: others" in " ".join(capsys.readouterr().out.split())
+    assert "of engine 1, this one is 3: others" in " ".join(capsys.readouterr().out.split())
     both = lambda data: (_another_verdict(data), _of_the_first_engine(data))  # noqa: E731
     assert run(["replay", evidence(both)]) == 1
 
