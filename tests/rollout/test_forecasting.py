@@ -7,6 +7,7 @@ import yaml
 
 from promptrollout.analysis import EventCounts, expected_crossing, forecast, score_counts
 from promptrollout.api.spec import RolloutSpec
+from promptrollout.cli.assuming import given
 from promptrollout.rollout.forecasting import (
     better_ramp,
     describe_change,
@@ -16,7 +17,7 @@ from promptrollout.rollout.forecasting import (
 )
 from promptrollout.rollout.outlook import Facts, decidable
 from promptrollout.rollout.ramp import Ramp, as_yaml_steps, round_duration
-from promptrollout.simulation import EventWorld, Outcome, Traffic, World, simulate
+from promptrollout.simulation import CoverageWorld, EventWorld, Outcome, ScoreWorld, Traffic, World, simulate
 from promptrollout.sources.planning import plan_of
 
 STEPS = [
@@ -58,6 +59,25 @@ def test_a_rollback_comes_about_when_simulated_ones_do(candidate):
     assert 0.7 < row.harm.seconds / rolled.seconds.median < 1.6
     # The mean is far above the median: a late rollback is one at a larger weight.
     assert 0.6 < row.requests / rolled.candidate_requests.mean < 1.6
+
+
+@pytest.mark.parametrize("candidate", [0.75, 0.7])
+def test_scores_that_fall_are_found_about_when_simulated_ones_are(candidate):
+    # Moving a share of the answers to the worst score, with the same mean, would take up to 1.8 times as long.
+    spec = spec_of(metrics=[{"name": "helpful", "preset": "sdk/score", "score": "helpful"}])
+    ramp, plan = Ramp.of(spec, 0.2), plan_of(spec.analysis).plan
+    told = given(plan, ["helpful=0.8:0.2", "helpful-coverage=1"])
+    row = next(
+        row
+        for row in plan_rollout(ramp, plan, Facts(0.2, told)).effects
+        if row.effect == f"0.8 → {candidate:g}"
+    )
+    worlds = {"helpful": ScoreWorld(0.8, candidate), "helpful-coverage": CoverageWorld("helpful")}
+    report = simulate(spec, plan, World(Traffic(0.2), worlds, seconds=DAY / 2), runs=60, seed=5)
+    rolled = next(e for e in report.endings if e.outcome is Outcome.RolledBack)
+    assert rolled.share.value > 0.9
+    assert 0.8 < row.harm.seconds / rolled.seconds.median < 1.5
+    assert 0.8 < row.requests / rolled.candidate_requests.mean < 1.5
 
 
 def test_a_promotion_comes_about_when_simulated_ones_do():
