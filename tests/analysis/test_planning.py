@@ -172,7 +172,7 @@ def test_scaling_keeps_proportions_and_empty_counts_stay_empty(metric: object, c
 
 @pytest.mark.parametrize("share", [1e-6, 0.05, 0.4, 0.95, 1.0])
 @pytest.mark.parametrize("higher", [True, False])
-def test_scores_that_fall_by_so_much_on_average_all_fall(share: float, higher: bool) -> None:  # noqa: FBT001
+def test_scores_that_fall_by_so_much_on_average_all_fall(share: float, higher: bool) -> None:
     stable = score_counts(np.random.default_rng(1).beta(8, 2, 400).tolist())
     worse = worsened(stable, share, higher_is_better=higher)
     assert isinstance(worse, ScoreCounts)

@@ -318,7 +318,9 @@ def test_judges_gates_and_the_calendar_can_be_said(rollout, capsys):
 )
 def test_wrong_usage_of_simulate_is_told_before_anything_is_simulated(rollout, capsys, words, says):
     latency = {"name": "latency", "preset": "sdk/latency"}
-    file = rollout(analysis={"interval": "60s", "metrics": [*ROLLOUT["spec"]["analysis"]["metrics"], latency]})
+    file = rollout(
+        analysis={"interval": "60s", "metrics": [*ROLLOUT["spec"]["analysis"]["metrics"], latency]}
+    )
     # A year of that many rollouts would not end in time.
     how = ["--traffic", "1/s", "--runs", "1000000", "--for", "360d"]
     assert run(["simulate", "-f", file, *how, *words]) == 2

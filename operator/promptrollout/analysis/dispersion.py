@@ -36,9 +36,9 @@ _LARGEST_GAP = 0.25
 #: Priors: design effect of requests and of first events per unit, worth this many expected events (or scores).
 PHI0_REQUESTS, PHI0_UNITS = 4.0, 2.0
 NU_EVENTS, NU_SCORES = 10.0, 20.0
-#: How much of nu the candidate's own prior is worth, and how many times phi0 it is: at a correlation of .4 conversations
-#: of 8 have 6.6, and with phi0 alone such a candidate on the margin was rolled back in 5.8 % of 2,500 runs, most of them in
-#: its first hours (docs/evidence-benchmark.md, "Requests of one conversation").
+#: How much of nu the candidate's own prior is worth, and how many times phi0 it is: at a correlation of .4
+#: conversations of 8 have 6.6, and with phi0 alone such a candidate on the margin was rolled back in 5.8 % of 2,500
+#: runs, most of them in its first hours (docs/evidence-benchmark.md, "Requests of one conversation").
 OWN_SHARE, OWN_CAUTION = 0.4, 1.5
 #: Prior of E n^2 / E n of requests per unit (geometric conversations of 8), worth so many requests.
 _LENGTH, _NU_LENGTH = 15.0, 100.0

@@ -211,8 +211,8 @@ def scaled(counts: Counts, samples: float) -> Counts:
 def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) -> Counts:
     """A candidate like stable, but for a share of its samples that are as bad as can be.
 
-    Scores and pairs fall by as much on average, but all of them do: a prompt whose mean is lower by .1 has not failed at
-    one answer in eight. Sums have no worst value: they grow (or shrink) by the share instead.
+    Scores and pairs fall by as much on average, but all of them do: a prompt whose mean is lower by .1 has not
+    failed at one answer in eight. Sums have no worst value: they grow (or shrink) by the share instead.
     """
     if share == 0.0:
         return counts
@@ -249,8 +249,8 @@ def _worsened_scores(counts: ScoreCounts, share: float, *, higher_is_better: boo
 def _tilted(nodes: tuple[float, ...], share: float, *, last: bool) -> tuple[float, ...]:
     """Nodes whose mean is as much worse as if a share of them were at the worst, by exponential tilting.
 
-    Of all distributions with that mean it is nearest to the nodes in Kullback-Leibler divergence, w_i e^{t i} / sum. Where
-    there is nothing at or beyond that mean to be had more often of, a share moves to the worst node.
+    Of all distributions with that mean w_i e^{t i} is nearest to the nodes in Kullback-Leibler divergence. Where no
+    node with anything on it is as bad as that mean, a share moves to the worst one.
     """
     weights = np.asarray(nodes, dtype=float)
     total = float(weights.sum())

@@ -64,8 +64,8 @@ _NEVER = 1e12
 class EffectRow:
     """What happens if the candidate is like this; None: not shown before the deadline.
 
-    `users` are those who meet its answers: in a shadow nobody does, however many `requests` it answers. `tolerated`: it is
-    no worse than the margin allows, so that no time is long enough.
+    `users` are those who meet its answers: in a shadow nobody does, however many `requests` it answers. `tolerated`:
+    it is no worse than the margin allows, so that no time is long enough.
     """
 
     metric: str
@@ -154,9 +154,7 @@ def not_shown(what: tuple[str, str], scenario: Scenario) -> EffectRow:
     return EffectRow(*what, None, None, None, None, closed_form(scenario, most, 1.0) > _NEVER)
 
 
-def _effect(
-    ramp: Ramp, facts: Facts, reaction: float, what: tuple[str, str], harm: Crossing
-) -> EffectRow:
+def _effect(ramp: Ramp, facts: Facts, reaction: float, what: tuple[str, str], harm: Crossing) -> EffectRow:
     stage = ramp.stages[harm.step]
     requests = harm.candidate_samples + facts.per_second * stage.weight / WHOLE * reaction
     met = 0.0 if stage.mirrored else requests
