@@ -5,7 +5,7 @@ import math
 import pytest
 import yaml
 
-from promptrollout.analysis import EventCounts, expected_crossing, forecast, score_counts
+from promptrollout.analysis import EventCounts, SumCounts, expected_crossing, forecast, score_counts
 from promptrollout.api.spec import RolloutSpec
 from promptrollout.cli.assuming import given
 from promptrollout.rollout.forecasting import (
@@ -78,6 +78,17 @@ def test_scores_that_fall_are_found_about_when_simulated_ones_are(candidate):
     assert rolled.share.value > 0.9
     assert 0.8 < row.harm.seconds / rolled.seconds.median < 1.5
     assert 0.8 < row.requests / rolled.candidate_requests.mean < 1.5
+
+
+@pytest.mark.parametrize("squares", [2e6, None])
+def test_only_what_the_margin_allows_is_called_tolerated(squares):
+    # Half as dear again is harm, whether or not it can be said when it is shown.
+    spec = spec_of(metrics=[{"name": "cost", "preset": "sdk/cost"}])
+    ramp, plan = Ramp.of(spec, 1e-6), plan_of(spec.analysis).plan
+    told = SumCounts(1e6, 1e6, squares)
+    rows = {row.effect: row for row in plan_rollout(ramp, plan, Facts(1e-6, {"cost": told})).effects}
+    assert not rows["mean x 1.5"].tolerated
+    assert rows["mean x 1.1"].tolerated is (squares is not None)
 
 
 def test_a_promotion_comes_about_when_simulated_ones_do():

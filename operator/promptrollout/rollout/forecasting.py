@@ -150,8 +150,10 @@ def _or_inf(seconds: float | None) -> float:
 
 def not_shown(what: tuple[str, str], scenario: Scenario) -> EffectRow:
     """A candidate (metric, effect) that is not shown to be harmful: in time, or ever."""
-    most = RampStep(WHOLE // 2, 1.0)
-    return EffectRow(*what, None, None, None, None, closed_form(scenario, most, 1.0) > _NEVER)
+    # Of sums without squares nothing tells how much they vary: no time can be told, whatever the margin.
+    told = not (isinstance(scenario.candidate, SumCounts) and scenario.candidate.sumsq is None)
+    tolerated = told and closed_form(scenario, RampStep(WHOLE // 2, 1.0), 1.0) > _NEVER
+    return EffectRow(*what, None, None, None, None, tolerated)
 
 
 def _effect(ramp: Ramp, facts: Facts, reaction: float, what: tuple[str, str], harm: Crossing) -> EffectRow:
