@@ -137,7 +137,9 @@ def test_evidence_is_shown_against_what_it_needs() -> None:
     assert str(side).endswith(" of 20")
 
 
-@pytest.mark.parametrize(("e", "shown"), [(0.043, "0.043"), (9.96, "10"), (99.7, "100"), (12_345.6, "12,346")])
+@pytest.mark.parametrize(
+    ("e", "shown"), [(0.043, "0.043"), (9.96, "10"), (99.7, "100"), (12_345.6, "12,346")]
+)
 def test_evidence_below_a_thousand_millions_is_shown_as_a_plain_number(e: float, shown: str) -> None:
     assert str(SideEvidence(math.log(e), math.log(20.0))) == f"{shown} of 20"
 
