@@ -87,9 +87,9 @@ def rows() -> Iterator[Row]:
     yield Row("candidate more correlated (.4 against .05)", "100K/day", 300, icc=0.05, candidate_icc=0.4)
     yield Row("candidate less correlated (.05 against .4)", "100K/day", 300, icc=0.4, candidate_icc=0.05)
     for traffic in ("10K/day", "100K/day"):
-        for name, icc in (("more", (0.05, 0.4)), ("less", (0.4, 0.05))):
+        for name, icc, runs in (("more", (0.05, 0.4), 1500), ("less", (0.4, 0.05), 300)):
             what = f"on the margin, candidate {name} correlated"
-            yield Row(what, traffic, 300, 0.025, icc=icc[0], candidate_icc=icc[1])
+            yield Row(what, traffic, runs, 0.025, icc=icc[0], candidate_icc=icc[1])
     yield Row("on the margin, correlation .4", "10K/day", 500, 0.025, icc=0.4)
     yield Row("on the margin, correlation .4", "100K/day", 300, 0.025, icc=0.4)
     yield Row("on the margin, heavy conversations", "10K/day", 500, 0.025, heavy=True)

@@ -49,11 +49,11 @@ class Ours:
         self.params = np.array([self.kind.params(metric)] * len(first))
         self.stop = np.full(len(first), MINUTES)
         self._live = np.arange(len(first))
-        self._blocks: list[Array | None] = [None, None]
+        self.blocks: list[Array | None] = [None, None]
         clustered = metric.correlation.basis is CorrelationBasis.Clusters
         for units, hours in enumerate((past.clusters, past.unit_clusters)):
             if hours is not None and clustered and (metric.correlation.units or not units):
-                self._blocks[units] = np.tile(dispersion.fresh(hours.shape[-1]), (len(first), 1))
+                self.blocks[units] = np.tile(dispersion.fresh(hours.shape[-1]), (len(first), 1))
                 for hour, sums in enumerate(hours):
                     self._absorb(bool(units), sums, 3600.0 * (hour - len(hours)))
         self.rows[:, Slot.PENDING_PHI] = self.rows[:, Slot.PHI]
@@ -84,7 +84,7 @@ class Ours:
 
     def _absorb(self, units: bool, sums: Array, begin: float) -> None:  # noqa: FBT001 - which of two
         """An hour's cluster sums [R, 2, 2 or 3, K] of the live runs close a block."""
-        state, live = self._blocks[units], self._live
+        state, live = self.blocks[units], self._live
         if state is None or not live.size:
             return
         scores = self.metric.kind is MetricKind.Score

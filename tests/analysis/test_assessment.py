@@ -15,9 +15,12 @@ from promptrollout.analysis import (
     Evidence,
     Guarantee,
     MetricOptions,
+    Remaining,
     Role,
+    SideEvidence,
     Verdict,
     assess,
+    describe_remaining,
     events_metric,
     fold,
     sum_metric,
@@ -132,6 +135,22 @@ def test_evidence_is_shown_against_what_it_needs() -> None:
     assert side.needed == pytest.approx(20.0)
     assert side.e_value == pytest.approx(math.exp(side.log_e))
     assert str(side).endswith(" of 20")
+
+
+@pytest.mark.parametrize(
+    ("e", "shown"), [(0.043, "0.043"), (9.96, "10"), (99.7, "100"), (12_345.6, "12,346")]
+)
+def test_evidence_below_a_thousand_millions_is_shown_as_a_plain_number(e: float, shown: str) -> None:
+    assert str(SideEvidence(math.log(e), math.log(20.0))) == f"{shown} of 20"
+
+
+@pytest.mark.parametrize(("samples", "said"), [(0.3, "1 more"), (99.2, "100 more"), (5_310.4, "5,311 more")])
+def test_what_is_still_to_come_is_told_in_whole_samples(samples: float, said: str) -> None:
+    plan = events_plan()
+    after = fold(plan, seeded(plan), [window(0, {"errors": events((50, 1), (50, 1))})])
+    metric = assess(plan, after).metrics[0]
+    left = replace(metric, remaining=Remaining(Verdict.NonInferior, samples, 7200.0))
+    assert describe_remaining(left) == f"non-inferiority in about 2 h ({said} candidate samples)"
 
 
 @pytest.mark.parametrize("seed", range(4))

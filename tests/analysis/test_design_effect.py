@@ -232,14 +232,15 @@ def test_a_candidate_that_alone_is_correlated_counts_with_its_own_design_effect(
     assert dispersion.design_effect(alike, dispersion.Prior())[0] < 2.5
 
 
-def test_before_the_candidate_has_been_seen_it_may_be_as_correlated_as_is_believed() -> None:
+def test_before_the_candidate_has_been_seen_it_may_be_half_as_much_again_as_is_believed_of_both() -> None:
     rng = np.random.default_rng(8)
     stable_only = dispersion.fresh(K)[None]
     for i in range(24):
         row = block(i, rng.poisson(20.0, K).astype(float), None, (1000.0, 0.0))
         row[2 : 2 + K] = np.maximum(1000.0 + rng.normal(0.0, np.sqrt(15_000.0), K), 20.0)
         stable_only = dispersion.absorb(stable_only, row[None])
-    assert dispersion.design_effect(stable_only, dispersion.Prior())[0] == 4.0
+    assert dispersion.design_effect(stable_only, dispersion.Prior())[0] == 6.0
+    assert dispersion.design_effect(stable_only, dispersion.Prior(dispersion.PHI0_UNITS))[0] == 3.0
 
 
 def test_requests_that_come_one_by_one_cannot_be_correlated_whoever_answers() -> None:

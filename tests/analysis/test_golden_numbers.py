@@ -142,10 +142,10 @@ def test_sample_ratio_bayes_factors(counts: tuple[float, float], weight: float, 
 def test_design_effect_of_four_clusters() -> None:
     prior = dispersion.Prior(4.0, 10.0)
     state = dispersion.fresh(4)[None]
-    assert dispersion.design_effect(state, prior)[0] == 4.0
+    assert dispersion.shared_effect(state, prior)[0] == 4.0
     first = dispersion.read(ClusterCounts(0, 3600, ArmClusters((10, 12, 8, 10), (1, 0, 2, 1))))
     state = dispersion.absorb(state, first[0][None])
-    assert dispersion.design_effect(state, prior)[0] == pytest.approx(4.430260, abs=5e-7)
+    assert dispersion.shared_effect(state, prior)[0] == pytest.approx(4.430260, abs=5e-7)
     assert state[0, :2] == pytest.approx([3.84, 3.6])
     second = dispersion.read(
         ClusterCounts(
@@ -156,7 +156,7 @@ def test_design_effect_of_four_clusters() -> None:
         )
     )
     state = dispersion.absorb(state, second[0][None])
-    assert dispersion.design_effect(state, prior)[0] == pytest.approx(4.461878, abs=5e-7)
+    assert dispersion.shared_effect(state, prior)[0] == pytest.approx(4.461878, abs=5e-7)
     assert state[0, :2] == pytest.approx([18.82, 7.95])
 
 

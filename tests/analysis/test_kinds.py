@@ -33,7 +33,10 @@ from promptrollout.analysis import (
     score_metric,
     sum_metric,
 )
+from promptrollout.analysis.advance import arrive
 from promptrollout.analysis.counts import PairedCounts
+from promptrollout.analysis.kinds import kind_of
+from promptrollout.analysis.kinds.base import Slot
 from tests.analysis.builders import EDGES, events, harm_log_e, options, promote_log_e, window
 
 SCORES = [0.8] * 700 + [0.5] * 300
@@ -157,6 +160,26 @@ def test_sums_wait_for_three_hundred_samples_and_then_find_a_dearer_candidate(sq
     ]
     assert promote_log_e(folded(metric, None, *equal)) > 3.0
     assert harm_log_e(folded(metric, None, *equal)) < 1.0
+
+
+def test_wild_sums_are_not_called_non_inferior_on_few_samples() -> None:
+    # On the margin, with a coefficient of variation of 2 and a baseline that trebles: 6 % of such candidates
+    # passed when 300 samples sufficed, and 10 % of those on a ramp.
+    rng = np.random.default_rng(1)
+    runs, metric = 400, sum_metric("cost", options=options(Role.Required))
+    kind = kind_of(metric)
+    start = Evidence.initial(AnalysisPlan((metric,)), {})
+    rows, params = np.tile(start.array(0), (runs, 1)), np.tile(kind.params(metric), (runs, 1))
+    best = np.zeros(runs)
+    for minute in range(360):
+        counts = np.zeros((runs, 8))
+        for i, (mean, dearer) in enumerate(((3.5, 1.1), (66.0, 1.0))):
+            n = np.maximum(rng.poisson(mean, runs), 1)
+            counts[:, 4 * i] = n
+            counts[:, 4 * i + 1] = rng.gamma(n * 0.25, 4.0 * dearer * (1.0 + minute / 180.0))
+        rows = arrive(kind, rows, counts, params, np.tile([1.0, 60.0], (runs, 1)))
+        best = np.maximum(best, rows[:, Slot.PROMOTE])
+    assert (best >= np.log(20.0)).mean() <= 0.05
 
 
 def test_wild_sums_wait_longer() -> None:

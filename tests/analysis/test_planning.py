@@ -18,6 +18,7 @@ from promptrollout.analysis import (
     RampStep,
     Role,
     Scenario,
+    ScoreCounts,
     SumCounts,
     closed_form,
     events_metric,
@@ -167,6 +168,28 @@ def test_scaling_keeps_proportions_and_empty_counts_stay_empty(metric: object, c
             information(metric, counts, stable, ratio).promote  # type: ignore[arg-type]
         )
     assert scaled(EventCounts(0, 0), 100.0) == EventCounts(0.0, 0.0)
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.05, 0.4, 0.95, 1.0])
+@pytest.mark.parametrize("higher", [True, False])
+def test_scores_that_fall_by_so_much_on_average_all_fall(share: float, higher: bool) -> None:
+    stable = score_counts(np.random.default_rng(1).beta(8, 2, 400).tolist())
+    worse = worsened(stable, share, higher_is_better=higher)
+    assert isinstance(worse, ScoreCounts)
+    values = 1.0 - np.arange(21) / 20.0
+    mean, before = (float(np.dot(c.nodes, values)) / 400.0 for c in (worse, stable))
+    assert sum(worse.nodes) == pytest.approx(400.0)
+    assert mean == pytest.approx(before + share * ((0.0 if higher else 1.0) - before))
+    # Least divergence of all with that mean: the logarithm of the ratio is a straight line.
+    bent = np.diff(np.log(np.array(worse.nodes) + 1e-300) - np.log(np.array(stable.nodes) + 1e-300), 2)
+    if share < 0.5:
+        assert np.abs(bent[np.array(stable.nodes)[1:-1] > 0.0][2:-2]).max() < 1e-6
+
+
+def test_scores_that_nothing_can_tilt_move_to_the_worst() -> None:
+    always = worsened(score_counts([1.0] * 10), 0.3, higher_is_better=True)
+    assert isinstance(always, ScoreCounts)
+    assert (always.nodes[0], always.nodes[-1]) == pytest.approx((7.0, 3.0))
 
 
 def test_information_of_nothing_is_nothing() -> None:

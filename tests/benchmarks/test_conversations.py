@@ -18,6 +18,7 @@ from promptrollout.analysis import (
     Evidence,
     History,
     MetricClusters,
+    dispersion,
 )
 from promptrollout.analysis.kinds.base import Slot
 
@@ -99,9 +100,12 @@ def test_the_engine_on_arrays_begins_as_the_product_does() -> None:
 
 def test_the_design_effect_that_is_learned_is_the_worlds() -> None:
     past = TalkStream(Cell("events", "100K/day", "correlated"), 10, np.random.default_rng(4)).past
-    rows = Ours(metric_plan(EVENTS, zero=False), past).rows
-    # 1 + (2 * 8 - 2) * .2 = 3.8, and its standard error on top.
-    assert 3.6 < float(np.median(rows[:, Slot.PHI])) < 5.5
+    ours = Ours(metric_plan(EVENTS, zero=False), past)
+    assert ours.blocks[0] is not None
+    learned = dispersion.shared_effect(ours.blocks[0], dispersion.Prior())
+    # 1 + (2 * 8 - 2) * .2 = 3.8, and its standard error on top; the candidate itself may be otherwise.
+    assert 3.6 < float(np.median(learned)) < 5.5
+    assert (ours.rows[:, Slot.PHI] == dispersion.OWN_CAUTION * dispersion.PHI0_REQUESTS).all()
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,32 @@ def counts(p_c: float, p_s: float, runs: int = 3, per_minute: int = 200) -> Coun
     return Counts(n, x_c, x_c, n, x_s, x_s, 0.05, 1.5, 0.01)
 
 
-def test_the_boundaries_of_lan_and_demets_are_the_published_ones() -> None:
-    # statistics.md: K = 5, one-sided .025, spending of the O'Brien-Fleming type.
-    found = lan_demets((0.2, 0.4, 0.6, 0.8, 1.0), 0.025)
-    assert found == pytest.approx((4.877, 3.357, 2.680, 2.290, 2.031), abs=0.01)
+@pytest.mark.parametrize(
+    ("times", "alpha", "published"),
+    [
+        # Reboussin, DeMets, Kim & Lan, "Computations for group sequential boundaries using the Lan-DeMets spending
+        # function method" (2000): five looks, one-sided .025.
+        ((0.2, 0.4, 0.6, 0.8, 1.0), 0.025, (4.8769, 3.3569, 2.6803, 2.2898, 2.0310)),
+        # One look is the test of a fixed size; what is spent at half the information is 2 - 2 Phi(2.2414 / sqrt(.5)).
+        ((1.0,), 0.025, (1.9600,)),
+        ((0.5, 1.0), 0.025, (2.9626, 1.9686)),
+    ],
+)
+def test_the_boundaries_of_lan_and_demets_are_the_published_ones(
+    times: tuple[float, ...], alpha: float, published: tuple[float, ...]
+) -> None:
+    assert lan_demets(times, alpha) == pytest.approx(published, abs=2e-4)
+
+
+def test_the_boundaries_spend_what_they_should_over_the_ramps_uneven_looks() -> None:
+    # A Brownian motion at the ramp's information times crosses with probability .05 in all.
+    share = np.repeat([0.01, 0.05, 0.25, 0.5], 6)
+    times = np.cumsum(share * (1.0 - share))
+    times /= times[-1]
+    bounds = np.array(lan_demets(tuple(times.tolist()), 0.05))
+    steps = np.random.default_rng(3).normal(size=(200_000, 24)) * np.sqrt(np.diff(times, prepend=0.0))
+    crossed = (np.cumsum(steps, axis=1) / np.sqrt(times) > bounds).any(axis=1).mean()
+    assert crossed == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 200_000))
 
 
 def test_a_rule_stops_at_the_first_look_that_says_so() -> None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from rich.table import Table
 
 from promptrollout.analysis import Evidence, History, assess, fold
 from promptrollout.analysis.keeping import About, Decided, figures, keep
@@ -12,6 +13,7 @@ from promptrollout.analysis.ledger import Ledger
 from promptrollout.cli.completing import suggestions
 from promptrollout.cli.drawing import evidence_bar
 from promptrollout.cli.main import run
+from promptrollout.cli.printing import complain, console
 from tests.analysis.builders import all_kinds_plan, all_kinds_seed, all_kinds_window
 
 ROLLOUT = {
@@ -136,7 +138,7 @@ def _of_the_first_engine(data):
 
 def test_numbers_of_an_earlier_versions_engine_may_be_others_and_the_verdict_counts(evidence, capsys):
     assert run(["replay", evidence(_of_the_first_engine)]) == 0
-    assert "of engine 1, this one is 2: others" in " ".join(capsys.readouterr().out.split())
+    assert "of engine 1, this one is 3: others" in " ".join(capsys.readouterr().out.split())
     both = lambda data: (_another_verdict(data), _of_the_first_engine(data))  # noqa: E731
     assert run(["replay", evidence(both)]) == 1
 
@@ -188,6 +190,21 @@ def test_plan_says_when_and_who_sees_it(rollout, capsys):
     seconds = [row["seconds"] for row in found["effects"] if row["seconds"]]
     assert seconds == sorted(seconds, reverse=True)
     assert found["steps"][0]["weight"] == "5%"
+
+
+@pytest.mark.parametrize("strategy", ["canary", "abTest"])
+def test_plan_says_that_what_the_margin_allows_is_never_rolled_back(rollout, capsys, strategy):
+    spec = {"strategy": AB_TEST} if strategy == "abTest" else {}
+    words = ["plan", "-f", rollout(**spec), "--traffic", "100/s", "--stable", "errors=0.02"]
+    run(words)
+    lines = capsys.readouterr().out.splitlines()
+    row = {name: next(line for line in lines if f"2 % → {name} %" in line) for name in ("2.5", "4")}
+    # The default line allows 1.2 x 2 % + 0.1 points.
+    assert "never: within the margin" in row["2.5"]
+    assert "never" not in row["4"]
+    run([*words, "-o", "json"])
+    effects = json.loads(capsys.readouterr().out)["effects"]
+    assert [row["withinMargin"] for row in effects] == [True, False, False, False, False]
 
 
 def test_plan_that_cannot_be_decided_says_so_and_proposes(rollout, capsys):
@@ -290,10 +307,23 @@ def test_judges_gates_and_the_calendar_can_be_said(rollout, capsys):
         (["--start", "today"], "Mon 09:00"),
         (["--icc", "a:b"], "STABLE:CANDIDATE"),
         (["--icc", "2"], "icc must be a number"),
+        (["--cold", "10m:x"], "--cold 10m:x: write TIME:FACTOR"),
+        (["--outage", "2h"], "--outage 2h: write START:LENGTH"),
+        (["--seed", "-1"], "'--seed'"),
+        (["--metric", "latency=0:1"], "latency: factors are numbers above 0"),
+        (["--metric", "latency=1:0"], "latency: factors are numbers above 0"),
+        (["--picture", "nowhere/course.svg"], "there is no folder nowhere"),
+        (["--picture", "course.word"], "its name must end in one of"),
     ],
 )
-def test_wrong_usage_of_simulate_is_told(rollout, capsys, words, says):
-    assert run(["simulate", "-f", rollout(), "--traffic", "1/s", *words]) == 2
+def test_wrong_usage_of_simulate_is_told_before_anything_is_simulated(rollout, capsys, words, says):
+    latency = {"name": "latency", "preset": "sdk/latency"}
+    file = rollout(
+        analysis={"interval": "60s", "metrics": [*ROLLOUT["spec"]["analysis"]["metrics"], latency]}
+    )
+    # A year of that many rollouts would not end in time.
+    how = ["--traffic", "1/s", "--runs", "1000000", "--for", "360d"]
+    assert run(["simulate", "-f", file, *how, *words]) == 2
     assert says in capsys.readouterr().err
 
 
@@ -332,6 +362,17 @@ def test_plan_says_how_its_guarantee_holds(rollout, capsys):
     assert "design effect 4, asymptotic (correlation assumed)" in capsys.readouterr().out
     run(["plan", "-f", file, "--traffic", "5/s", "--design-effect", "errors=2"])
     assert "design effect 2, asymptotic (design effect)" in capsys.readouterr().out
+
+
+def test_what_people_wrote_is_shown_as_it_is(capsys):
+    table = Table()
+    table.add_column("MESSAGE")
+    table.add_row("rolled back [red] :x:")
+    console().print(table)
+    complain("nothing is called [red] or 10m:x:")
+    said = capsys.readouterr()
+    assert "rolled back [red] :x:" in said.out
+    assert said.err == "error: nothing is called [red] or 10m:x:\n"
 
 
 def test_an_unknown_command_is_wrong_usage(capsys):

@@ -5,8 +5,9 @@ import math
 import pytest
 import yaml
 
-from promptrollout.analysis import EventCounts, expected_crossing, forecast, score_counts
+from promptrollout.analysis import EventCounts, SumCounts, expected_crossing, forecast, score_counts
 from promptrollout.api.spec import RolloutSpec
+from promptrollout.cli.assuming import given
 from promptrollout.rollout.forecasting import (
     better_ramp,
     describe_change,
@@ -16,7 +17,7 @@ from promptrollout.rollout.forecasting import (
 )
 from promptrollout.rollout.outlook import Facts, decidable
 from promptrollout.rollout.ramp import Ramp, as_yaml_steps, round_duration
-from promptrollout.simulation import EventWorld, Outcome, Traffic, World, simulate
+from promptrollout.simulation import CoverageWorld, EventWorld, Outcome, ScoreWorld, Traffic, World, simulate
 from promptrollout.sources.planning import plan_of
 
 STEPS = [
@@ -58,6 +59,36 @@ def test_a_rollback_comes_about_when_simulated_ones_do(candidate):
     assert 0.7 < row.harm.seconds / rolled.seconds.median < 1.6
     # The mean is far above the median: a late rollback is one at a larger weight.
     assert 0.6 < row.requests / rolled.candidate_requests.mean < 1.6
+
+
+@pytest.mark.parametrize("candidate", [0.75, 0.7])
+def test_scores_that_fall_are_found_about_when_simulated_ones_are(candidate):
+    # Moving a share of the answers to the worst score, with the same mean, would take up to 1.8 times as long.
+    spec = spec_of(metrics=[{"name": "helpful", "preset": "sdk/score", "score": "helpful"}])
+    ramp, plan = Ramp.of(spec, 0.2), plan_of(spec.analysis).plan
+    told = given(plan, ["helpful=0.8:0.2", "helpful-coverage=1"])
+    row = next(
+        row
+        for row in plan_rollout(ramp, plan, Facts(0.2, told)).effects
+        if row.effect == f"0.8 → {candidate:g}"
+    )
+    worlds = {"helpful": ScoreWorld(0.8, candidate), "helpful-coverage": CoverageWorld("helpful")}
+    report = simulate(spec, plan, World(Traffic(0.2), worlds, seconds=DAY / 2), runs=60, seed=5)
+    rolled = next(e for e in report.endings if e.outcome is Outcome.RolledBack)
+    assert rolled.share.value > 0.9
+    assert 0.8 < row.harm.seconds / rolled.seconds.median < 1.5
+    assert 0.8 < row.requests / rolled.candidate_requests.mean < 1.5
+
+
+@pytest.mark.parametrize("squares", [2e6, None])
+def test_only_what_the_margin_allows_is_called_tolerated(squares):
+    # Half as dear again is harm, whether or not it can be said when it is shown.
+    spec = spec_of(metrics=[{"name": "cost", "preset": "sdk/cost"}])
+    ramp, plan = Ramp.of(spec, 1e-6), plan_of(spec.analysis).plan
+    told = SumCounts(1e6, 1e6, squares)
+    rows = {row.effect: row for row in plan_rollout(ramp, plan, Facts(1e-6, {"cost": told})).effects}
+    assert not rows["mean x 1.5"].tolerated
+    assert rows["mean x 1.1"].tolerated is (squares is not None)
 
 
 def test_a_promotion_comes_about_when_simulated_ones_do():

@@ -338,7 +338,7 @@ def _longer(remaining: Remaining | None) -> str:
     if remaining.towards is Verdict.Inconclusive:
         return ", today's difference lies between the margins"
     if not math.isfinite(remaining.seconds):
-        return f", about {_figure(remaining.candidate_samples)} more, none coming now"
+        return f", about {_whole(remaining.candidate_samples)} more, none coming now"
     return f", about {_span(remaining.seconds)} more"
 
 
@@ -350,7 +350,7 @@ def describe_remaining(metric: MetricAssessment) -> str:
     if left.towards is Verdict.Inconclusive:
         return "today's difference lies between the margins: more of the same decides nothing"
     goal = "harm" if left.towards is Verdict.Harmed else "non-inferiority"
-    samples = f"{_figure(left.candidate_samples)} more candidate samples"
+    samples = f"{_whole(left.candidate_samples)} more candidate samples"
     if not math.isfinite(left.seconds):
         return f"{goal} in about {samples}, but none are coming now"
     return f"{goal} in about {_span(left.seconds)} ({samples})"
@@ -378,10 +378,15 @@ def _value(metric: MetricAssessment, value: float) -> str:
     return f"{100.0 * value:.3g} %" if metric.statistic == "rate" else f"{value:.4g}"
 
 
+def _whole(samples: float) -> str:
+    """Samples that are still to come: there are no parts of one."""
+    return _figure(math.ceil(samples))
+
+
 def _figure(value: float) -> str:
     """Two digits below a hundred, whole numbers with separators above, powers of ten where those get long."""
     if value >= 1e9:
         return f"{value:.1e}"
-    if value >= 100.0:
+    if value >= 99.5:  # two digits of it would be a power of ten
         return f"{value:,.0f}"
     return f"{value:.2g}"

@@ -14,9 +14,10 @@ outcomes it divides: `fold` applies a block's phi only to windows that open afte
 
 The candidate may be more correlated than stable, and at a small weight nearly all of the variance of the difference is
 its own, while nearly all of the sums are stable's. So phi is at least the candidate's own estimate, by the same formula
-from its sums alone, with a prior worth OWN_SHARE of nu events. What is believed before it has any outcomes is phi0, but
-not more than requests of one unit can bring about at all: phi = 1 + (m - 1) icc <= m with m = E n^2 / E n, which the
-spread of the clusters' numbers of requests tells, K / (K-1) sum_k (n_k - N/K)^2 / N, again with a prior and its error.
+from its sums alone, with a prior worth OWN_SHARE of nu events. What is believed before it has any outcomes is
+OWN_CAUTION times phi0, but not more than requests of one unit can bring about at all: phi = 1 + (m - 1) icc <= m with
+m = E n^2 / E n, which the spread of the clusters' numbers of requests tells, K / (K-1) sum_k (n_k - N/K)^2 / N, again
+with a prior and its error.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ _LARGEST_GAP = 0.25
 #: Priors: design effect of requests and of first events per unit, worth this many expected events (or scores).
 PHI0_REQUESTS, PHI0_UNITS = 4.0, 2.0
 NU_EVENTS, NU_SCORES = 10.0, 20.0
-#: How much of nu the candidate's own prior is worth.
-OWN_SHARE = 0.4
+#: How much of nu the candidate's own prior is worth, and how many times phi0 it is: at a correlation of .4
+#: conversations of 8 have 6.6, and with phi0 alone such a candidate on the margin was rolled back in 5.8 % of 2,500
+#: runs, most of them in its first hours (docs/evidence-benchmark.md, "Requests of one conversation").
+OWN_SHARE, OWN_CAUTION = 0.4, 1.5
 #: Prior of E n^2 / E n of requests per unit (geometric conversations of 8), worth so many requests.
 _LENGTH, _NU_LENGTH = 15.0, 100.0
 #: Fewer clusters than this say nothing about their spread.
@@ -218,10 +221,10 @@ def learned(state: Array) -> bool:
 
 
 def design_effect(state: Array, prior: Prior) -> Array:
-    """Design effects phi [B] of states [B, width]; the prior's phi0 before the first block."""
+    """Design effects phi [B] of states [B, width]."""
     both = state[:, _BOTH]
     worth, most = _worth(both, prior), _longest(state)
-    own = _estimate(state[:, _OWN], np.minimum(prior.phi0, most), OWN_SHARE * worth)
+    own = _estimate(state[:, _OWN], np.minimum(OWN_CAUTION * prior.phi0, most), OWN_SHARE * worth)
     result: Array = np.maximum(shared_effect(state, prior), np.minimum(own, most))
     return result
 

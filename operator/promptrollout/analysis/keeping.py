@@ -32,8 +32,9 @@ from promptrollout.analysis.plan import AnalysisPlan
 
 SCHEMA = "promptrollout.dev/evidence/v1"
 #: Raised whenever the same windows come to other numbers than before. 2: .85 of the prior bets at once, larger stakes
-#: on bounded outcomes, the candidate's own design effect.
-ENGINE = 2
+#: on bounded outcomes, the candidate's own design effect. 3: more caution about it while it has no outcomes; sums that
+#: vary widely need more samples to be non-inferior.
+ENGINE = 3
 DECISION, PLAN, BASE = "decision.json", "plan.json", "base.json"
 WINDOWS, PACKED = "windows.jsonl", "windows.jsonl.gz"
 #: All files of one evidence ConfigMap together, in bytes.

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from promptrollout.analysis.counts import (
     Counts,
     EventCounts,
@@ -34,6 +36,8 @@ from promptrollout.analysis.sampleratio import FULL_WEIGHT
 _FIRST_WINDOW, _GROWTH = 60.0, 1.03
 #: Bisections for the smallest effect.
 _HALVINGS = 30
+#: Bisections for a tilt, and the steepest: two nodes are 1/20 apart, and e^-50 of one is nothing beside the other.
+_TILTINGS, _STEEPEST = 60, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +211,11 @@ def scaled(counts: Counts, samples: float) -> Counts:
 def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) -> Counts:
     """A candidate like stable, but for a share of its samples that are as bad as can be.
 
-    Sums have no worst value: they grow (or shrink) by the share instead.
+    Scores and pairs fall by as much on average, but all of them do: a prompt whose mean is lower by .1 has not
+    failed at one answer in eight. Sums have no worst value: they grow (or shrink) by the share instead.
     """
+    if share == 0.0:
+        return counts
     match counts:
         case EventCounts(total, bad):
             target = 0.0 if higher_is_better else total
@@ -221,8 +228,10 @@ def worsened(counts: Counts, share: float, *, higher_is_better: bool = False) ->
             f = 1.0 / (1.0 + share) if higher_is_better else 1.0 + share
             return SumCounts(count, total * f, None if sumsq is None else sumsq * f * f)
         case PairedCounts(count, total, sumsq):
-            moved = -count if higher_is_better else count
-            return PairedCounts(count, total + share * (moved - total), sumsq + share * (count - sumsq))
+            moved = total + share * ((-count if higher_is_better else count) - total)
+            # Their variance stays what it was, as far as differences within [-1, 1] can have it.
+            spread = (moved * moved - total * total) / count if count else 0.0
+            return PairedCounts(count, moved, min(sumsq + spread, count))
 
 
 def _worsened_scores(counts: ScoreCounts, share: float, *, higher_is_better: bool) -> ScoreCounts:
@@ -231,10 +240,36 @@ def _worsened_scores(counts: ScoreCounts, share: float, *, higher_is_better: boo
     return ScoreCounts(
         counts.count,
         # Nodes count down from a score of 1, so the worst of a score that should be high is the last.
-        _towards(counts.nodes, share, last=higher_is_better),
+        _tilted(counts.nodes, share, last=higher_is_better),
         None if counts.sum is None else counts.sum + share * (worst - counts.sum),
         None if counts.sumsq is None else counts.sumsq + share * (worst - counts.sumsq),
     )
+
+
+def _tilted(nodes: tuple[float, ...], share: float, *, last: bool) -> tuple[float, ...]:
+    """Nodes whose mean is as much worse as if a share of them were at the worst, by exponential tilting.
+
+    Of all distributions with that mean w_i e^{t i} is nearest to the nodes in Kullback-Leibler divergence. Where no
+    node with anything on it is as bad as that mean, a share moves to the worst one.
+    """
+    weights = np.asarray(nodes, dtype=float)
+    total = float(weights.sum())
+    if not total:
+        return nodes
+    worse = np.linspace(0.0, 1.0, len(nodes)) if last else np.linspace(1.0, 0.0, len(nodes))
+    mean = float(weights @ worse) / total
+    target = mean + share * (1.0 - mean)
+    farthest = float(worse[weights > 0.0].max())
+    if target >= farthest:
+        return _towards(nodes, share, last=last)
+    # Off the farthest node, so that no power is too large for a float.
+    off, low, high = worse - farthest, 0.0, _STEEPEST
+    tilted = weights
+    for _ in range(_TILTINGS):
+        middle = (low + high) / 2.0
+        tilted = weights * np.exp(middle * np.minimum(off, 0.0))
+        low, high = (middle, high) if float(tilted @ worse) < target * float(tilted.sum()) else (low, middle)
+    return tuple((tilted * (total / tilted.sum())).tolist())
 
 
 def _towards(levels: tuple[float, ...], share: float, *, last: bool) -> tuple[float, ...]:

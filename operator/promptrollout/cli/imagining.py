@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,9 @@ def start(text: str) -> tuple[int, float]:
 
 def outage(text: str) -> Outage:
     """`2h:30m`: from when on, and for how long."""
-    begin, _, length = text.partition(":")
+    begin, colon, length = text.partition(":")
+    if not colon:
+        fail(f"--outage {text}: write START:LENGTH, such as 2h:30m", USAGE)
     return Outage(seconds("--outage", begin), seconds("--outage", length))
 
 
@@ -65,11 +68,15 @@ def course(onset: str, drift: float, icc: str, cold: str | None) -> Course:
     length, _, factor = (cold or "0s:1").partition(":")
     stable, candidate = two("--icc", icc)
     try:
+        colder = float(factor)
+    except ValueError:
+        fail(f"--cold {cold}: write TIME:FACTOR, such as 10m:1.5", USAGE)
+    try:
         return Course(
             onset=seconds("--onset", onset),
             drift=drift,
             cold_seconds=seconds("--cold", length),
-            cold_factor=float(factor or "1"),
+            cold_factor=colder,
             icc=stable,
             candidate_icc=candidate,
         )
@@ -155,12 +162,23 @@ def _world(
                 course=course,
             )
         case MetricKind.Histogram:
-            stable, candidate = said or (1.0, None)
+            stable, factor = _factors(metric, said)
             middle = metric.edges[len(metric.edges) // 2]
-            return LatencyWorld(stable * middle, factor=(candidate or stable) / stable, course=course)
+            return LatencyWorld(stable * middle, factor=factor, course=course)
         case MetricKind.Sum:
-            stable, candidate = said or (1.0, None)
-            return SumWorld(stable, factor=(candidate or stable) / stable, course=course)
+            stable, factor = _factors(metric, said)
+            return SumWorld(stable, factor=factor, course=course)
+
+
+def _factors(metric: MetricPlan, said: tuple[float, float | None] | None) -> tuple[float, float]:
+    """How large stable's values are, and how many times as large the candidate's."""
+    stable, candidate = said or (1.0, None)
+    if candidate is None:
+        candidate = stable
+    # Not a number compares false.
+    if not (0.0 < stable < math.inf and 0.0 < candidate < math.inf):
+        raise ValueError(f"{metric.name}: factors are numbers above 0, as in {metric.name}=1:1.3")
+    return stable, candidate / stable
 
 
 def _covers(metric: MetricPlan, known: Mapping[str, MetricPlan]) -> str:

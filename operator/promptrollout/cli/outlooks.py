@@ -236,6 +236,7 @@ def _effects_data(rows: Sequence[EffectRow]) -> list[Data]:
             "candidateRequests": row.requests,
             "users": row.users,
             "step": row.step,
+            "withinMargin": row.tolerated,
         }
         for row in rows
     ]
@@ -275,7 +276,8 @@ def _effects(mine: Sequence[EffectRow], other: RolloutPlan | None, facts: Facts)
     table = _table([*heads, *(["BETTER RAMP: AFTER", users] if other else [])])
     others = {(row.metric, row.effect): row for row in other.effects} if other else {}
     for row in mine:
-        cells = [row.metric, row.effect, _time(row.harm.seconds if row.harm else None)]
+        after = "never: within the margin" if row.tolerated else _time(row.harm.seconds if row.harm else None)
+        cells = [row.metric, row.effect, after]
         cells += [str(row.step or "-"), "-" if row.users is None else f"{row.users:,.0f}"]
         if other:
             twin = others.get((row.metric, row.effect))

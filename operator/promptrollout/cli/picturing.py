@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from promptrollout.cli.printing import fail
+from promptrollout.cli.printing import USAGE, fail
 from promptrollout.simulation import Outcome, Report
 
 _COLOURS = {
@@ -19,6 +19,15 @@ _COLOURS = {
 }
 _WORDS = {Outcome.RolledBack: "rolled back"}
 _DAY, _HOUR = 86_400.0, 3600.0
+
+
+def check_picture(file: Path) -> None:
+    """Refuse by CliError what cannot be drawn, before there is anything to lose."""
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if file.suffix.lstrip(".").lower() not in known:
+        fail(f"--picture {file}: its name must end in one of .{', .'.join(sorted(known))}", USAGE)
+    if not file.parent.is_dir():
+        fail(f"--picture {file}: there is no folder {file.parent}", USAGE)
 
 
 def draw(report: Report, file: Path, name: str) -> None:

@@ -43,8 +43,11 @@ class CliError(Exception):
 
 
 def console() -> Console:
-    """Standard output; colours only on a terminal, and no line is broken in a pipe."""
-    found = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output; colours only on a terminal, and no line is broken in a pipe.
+
+    What people wrote is shown as it is: [red] in a message is no colour, and :x: no picture.
+    """
+    found = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
     if not sys.stdout.isatty():
         found.width = 160
     return found
@@ -52,7 +55,8 @@ def console() -> Console:
 
 def complain(message: str) -> None:
     """Say what is wrong, as kubectl does."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    plain = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    plain.print(f"error: {message}")
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

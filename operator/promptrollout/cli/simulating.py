@@ -15,7 +15,7 @@ from promptrollout.api.spec import RolloutSpec
 from promptrollout.cli.access import Where
 from promptrollout.cli.imagining import Judge, course, imagine, outage, seconds, start, two
 from promptrollout.cli.loading import File, PolicyFile, load_rollout
-from promptrollout.cli.picturing import draw
+from promptrollout.cli.picturing import check_picture, draw
 from promptrollout.cli.planning import parse_traffic
 from promptrollout.cli.printing import USAGE, Context, Kubeconfig, Output, console, fail, structured
 from promptrollout.rollout.ramp import round_duration
@@ -66,7 +66,7 @@ def simulate_command(
         typer.Option("--outage", metavar="START:LENGTH", help="When metrics cannot be read: 2h:30m."),
     ] = None,
     gates: Annotated[str, typer.Option(help="How long each gate (an approval too) takes to pass.")] = "0s",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="0: as many as there are cores.")] = 0,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the course of it here (.svg, .png or .pdf).")
@@ -81,6 +81,8 @@ def simulate_command(
     kubectl promptrollout simulate -f rollout.yaml --traffic 10000/day --metric errors=0.02:0.06
     """
     wanted = load_rollout(file, policy, Where(None, context, kubeconfig))
+    if picture is not None:
+        check_picture(picture)
     plans = Plans(
         wanted.planned.plan, wanted.shadowed.plan if wanted.shadowed else None, wanted.planned.contests
     )
@@ -101,11 +103,12 @@ def simulate_command(
         report = _simulated(wanted.spec, plans, world, (runs, seed, processes or os.cpu_count() or 1))
     except ValueError as error:
         fail(str(error), USAGE)
+    told = structured(report.to_dict(), output)
+    if not told:
+        _print(report, wanted.name)
     if picture is not None:
         draw(report, picture, wanted.name)
-    if not structured(report.to_dict(), output):
-        _print(report, wanted.name)
-        if picture is not None:
+        if not told:
             console().print(f"\n{picture} is drawn", markup=False)
 
 

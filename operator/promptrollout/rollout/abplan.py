@@ -26,7 +26,7 @@ from promptrollout.analysis import (
 )
 from promptrollout.api.abtest import AbTest
 from promptrollout.api.quantities import WHOLE, parse_duration, parse_weight
-from promptrollout.rollout.forecasting import EffectRow, describe_change, harmful
+from promptrollout.rollout.forecasting import EffectRow, describe_change, harmful, not_shown
 from promptrollout.rollout.outlook import NO, YES, Decidable, Facts, words
 
 #: By how much better an arm may be: shares of the bad events that do not happen, and how much a mean score rises.
@@ -241,9 +241,9 @@ def _harms(
     bad = harmful(guards, facts)
     found = forecast([scenario for *_, scenario in bad], steps, facts.per_second * share, guards)
     rows = []
-    for (metric, label, _), one in zip(bad, found, strict=True):
+    for (metric, label, scenario), one in zip(bad, found, strict=True):
         if one.harm is None:
-            rows.append(EffectRow(metric.name, label, None, None, None, None))
+            rows.append(not_shown((metric.name, label), scenario))
             continue
         requests = one.harm.candidate_samples + facts.per_second * table.arm * reaction
         rows.append(EffectRow(metric.name, label, one.harm, 1, requests, requests / facts.per_user))

@@ -56,13 +56,16 @@ _SHORTEST_STEP, _LONGEST_STEP = 300.0, 86_400.0
 _LONGEST_DEADLINE = 30 * 86_400.0
 #: A ramp is better if time times exposure is so much less, and neither is so many times as much.
 _LESS, _MOST_WORSE = 0.75, 1.25
+#: Whatever needs more requests than this is on the margin, and rounding has put it beyond.
+_NEVER = 1e12
 
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
     """What happens if the candidate is like this; None: not shown before the deadline.
 
-    `users` are those who meet its answers: in a shadow nobody does, however many `requests` it answers.
+    `users` are those who meet its answers: in a shadow nobody does, however many `requests` it answers. `tolerated`:
+    it is no worse than the margin allows, so that no time is long enough.
     """
 
     metric: str
@@ -71,6 +74,7 @@ class EffectRow:
     step: int | None
     requests: float | None  #: candidate requests until all are back at stable
     users: float | None
+    tolerated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,9 @@ def plan_rollout(ramp: Ramp, plan: AnalysisPlan, facts: Facts, reaction: float =
     }
     rows = tuple(
         _effect(ramp, facts, reaction, (metric.name, label), one.harm)
-        for (metric, label, _), one in zip(bad, found[len(wanted) :], strict=True)
+        if one.harm is not None
+        else not_shown((metric.name, label), scenario)
+        for (metric, label, scenario), one in zip(bad, found[len(wanted) :], strict=True)
     )
     verdict = judge(ramp, plan, facts, shown)
     slowest = max((_or_inf(shown.get(m.name)) for m in required(plan)), default=math.inf)
@@ -142,11 +148,15 @@ def _or_inf(seconds: float | None) -> float:
     return math.inf if seconds is None else seconds
 
 
-def _effect(
-    ramp: Ramp, facts: Facts, reaction: float, what: tuple[str, str], harm: Crossing | None
-) -> EffectRow:
-    if harm is None:
-        return EffectRow(*what, None, None, None, None)
+def not_shown(what: tuple[str, str], scenario: Scenario) -> EffectRow:
+    """A candidate (metric, effect) that is not shown to be harmful: in time, or ever."""
+    # Of sums without squares nothing tells how much they vary: no time can be told, whatever the margin.
+    told = not (isinstance(scenario.candidate, SumCounts) and scenario.candidate.sumsq is None)
+    tolerated = told and closed_form(scenario, RampStep(WHOLE // 2, 1.0), 1.0) > _NEVER
+    return EffectRow(*what, None, None, None, None, tolerated)
+
+
+def _effect(ramp: Ramp, facts: Facts, reaction: float, what: tuple[str, str], harm: Crossing) -> EffectRow:
     stage = ramp.stages[harm.step]
     requests = harm.candidate_samples + facts.per_second * stage.weight / WHOLE * reaction
     met = 0.0 if stage.mirrored else requests

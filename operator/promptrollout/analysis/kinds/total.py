@@ -31,9 +31,12 @@ _PACK = packer(2 * _ARM)
 #: Own state: sum of h * (a x_c - b x_s - c) for harm and for promotion, information of both arms (sum of h^2 phi / n),
 #: and per arm the number of windows and their squared deviations, for variances without sums of squares.
 _HARM, _PROMOTE, _INFO_C, _INFO_S, _WINDOWS_C, _DEVIATION_C, _WINDOWS_S, _DEVIATION_S = range(8)
-#: No verdict before both arms have this many samples, or this many where the coefficient of variation exceeds 2
+#: No harm before both arms have this many samples, or this many where the coefficient of variation exceeds 2
 #: (statistics.md, "Unbounded sums only").
 _GATE, _WIDE_GATE, _WIDE = 300.0, 1000.0, 2.0
+#: No non-inferiority before they have _GATE CV^2, and at most so many: means of few skewed values are low more often
+#: than a normal one would be, by about CV / sqrt(n). By the gate for harm, dearer candidates passed in up to 10 %.
+_LARGEST_GATE = 10_000.0
 #: The mixture is sharpest at the information of that gate.
 _RHO = best_rho(_GATE, 0.05, one_sided=True)
 #: Windows before a variance of window means is trusted.
@@ -131,7 +134,8 @@ class SumKind(Kind):
         promote = _log_e(state[:, _PROMOTE], state, (candidate, stable), closing.params[:, 3:])
         variance = per_sample(candidate.variance, n_c) + per_sample(stable.variance, n_s)
         contrast = Contrast(h, mean_c - mean_s, variance * closing.phi)
-        return Closed(np.where(ready, harm, 0.0), np.where(ready, promote, 0.0), contrast)
+        tame = ready & _tame(candidate) & _tame(stable)
+        return Closed(np.where(ready, harm, 0.0), np.where(tame, promote, 0.0), contrast)
 
     def values(self, totals: Array, metric: MetricPlan) -> ArmValues:  # noqa: ARG002 - same for every kind
         """Means."""
@@ -177,6 +181,14 @@ def _deviate(state: Array, closing: Closing, slots: tuple[int, int, int]) -> _Sp
 def _ready(arm: _Spread) -> Mask:
     wide = np.sqrt(arm.variance) > _WIDE * np.abs(arm.mean)
     return (arm.variance > 0.0) & (arm.count >= np.where(wide, _WIDE_GATE, _GATE))
+
+
+def _tame(arm: _Spread) -> Mask:
+    """Whether so many samples' mean is about normal."""
+    squared = np.maximum(arm.mean * arm.mean, 1e-300)
+    gate = np.clip(_GATE * np.minimum(arm.variance / squared, 1e6), _GATE, _LARGEST_GATE)
+    result: Mask = arm.count >= gate
+    return result
 
 
 def _log_e(total: Array, state: Array, arms: tuple[_Spread, _Spread], coefficients: Array) -> Array:
