@@ -117,6 +117,7 @@ def test_each_kind_of_metric_is_told_whole_and_never_as_a_p_value():
     evidence = fold(planned.plan, Evidence.initial(planned.plan, seed), [Window(0.0, 30.0, 3, 5_000, pairs)])
     said = {m.name: m for m in describe(planned, evidence, Reading(PAIR, NOW, NOW, {})).metrics}
     assert (said["errors"].candidate, said["errors"].stable) == ("3%", "2%")
+    assert said["errors"].difference.startswith("+1 pp ("), "percentage points: 3 % is by half more than 2 %"
     for name in names:
         one = said[name]
         assert (one.samples, one.stable_samples) == (300, 300)

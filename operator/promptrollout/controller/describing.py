@@ -118,15 +118,15 @@ def _difference(metric: MetricAssessment) -> str:
         # Ranks are compared: the chance to be larger, minus one half.
         shown = [f"{100.0 * min(max(0.5 + number, 0.0), 1.0):.3g}%" for number in numbers]
         return f"larger than stable's in {shown[0]} of pairs ({shown[1]} to {shown[2]})"
-    shown = [_value(number, rate=metric.statistic == "rate", signed=True) for number in numbers]
+    rate = metric.statistic == "rate"
+    shown = [f"{100 * number:+.3g} pp" if rate else f"{number:+.4g}" for number in numbers]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def _value(value: float, *, rate: bool, signed: bool = False) -> str:
+def _value(value: float, *, rate: bool) -> str:
     if math.isnan(value):
         return ""
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.3g}%" if rate else f"{value:{sign}.4g}"
+    return f"{100 * value:.3g}%" if rate else f"{value:.4g}"
 
 
 def _mismatch(ratio: RatioAssessment | None) -> str:
