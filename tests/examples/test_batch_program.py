@@ -238,4 +238,5 @@ def test_the_ramp_is_what_the_planner_says_of_it(capsys):
     assert run(shlex.split(command.replace("\\\n", "").replace("examples/", f"{root}/examples/"))) == 0
     said = capsys.readouterr().out
     assert quoted in " ".join(said.split())
-    assert "promoted after about 16 h instead of 3 days; 3,282 candidate requests" in said
+    assert "No better ramp found." in said
+    assert "It finds no better ramp." in readme
