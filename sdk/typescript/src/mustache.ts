@@ -27,7 +27,8 @@ export function parse(template: string): Node[] {
   const root: Node[] = [];
   const open: Section[] = [];
   let position = 0;
-  for (const tag of template.matchAll(TAG)) {
+  // Beyond the last }} there is no tag, and to look for one from each {{ would take the square of the length.
+  for (const tag of template.slice(0, template.lastIndexOf("}}") + 2).matchAll(TAG)) {
     const sigil = tag.groups?.["sigil"] ?? "";
     const span: [number, number] = [tag.index, tag.index + tag[0].length];
     const [start, end] = sigil !== "" && "#^/!".includes(sigil) ? standalone(template, span) : span;

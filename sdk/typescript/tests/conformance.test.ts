@@ -92,6 +92,10 @@ describe("templates", () => {
   });
 });
 
+test("a template full of braces is looked through once and not once from each", { timeout: 30_000 }, () => {
+  assert.throws(() => compileTemplate("{{".repeat(195_000), "mustache"), /line 1: '\{\{' without/);
+});
+
 test("scores and the histograms' buckets", () => {
   const cases = vectors<{ splits: { score: number; nodes: Record<string, number> }[]; durationBuckets: number[] }>(
     "scores.json",
