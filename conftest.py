@@ -1,6 +1,8 @@
 """What holds for all tests."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +16,21 @@ asyncio.set_event_loop(None)
 # How long an example takes to make or to run says how busy the machine is, and nothing of what is tested.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.fixture
+async def farewells() -> AsyncIterator[None]:
+    """What the test has closed is closed when its loop ends: a TLS connection waits for the server's farewell first.
+
+    Else its socket is open still, and whichever test runs when it is collected fails by a ResourceWarning. What was
+    never closed still does that. https://docs.aiohttp.org/en/stable/client_advanced.html#graceful-shutdown
+    """
+    yield
+    loop: Any = asyncio.get_running_loop()
+    ends = loop.time() + 2.0
+    while loop._transports and loop.time() < ends:  # noqa: ASYNC110, SLF001 - nobody tells, nobody else knows
+        await asyncio.sleep(0.01)
+
 
 #: Fixtures that start a control plane, and the marks of tests that need one.
 _STARTS = {"stack", "control_plane"}

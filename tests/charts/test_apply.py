@@ -21,7 +21,7 @@ from tests.charts.conftest import APPLY_DEFINITIONS
 from tests.charts.test_render import EVERYTHING
 from tests.charts.values_table import CHART
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 POLICY_TAKES_HOLD_S = 20.0
 ROLLOUT = {

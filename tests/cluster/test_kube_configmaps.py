@@ -8,7 +8,7 @@ from e2e.processes.supervisor import wait_until
 from promptrollout.cluster.errors import AlreadyExists, Conflict, Invalid, NamespaceTerminating, NotFound
 from promptrollout.cluster.objects import ConfigMapContent, ObjectKey
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 
 @pytest.fixture

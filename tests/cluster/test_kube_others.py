@@ -14,7 +14,7 @@ from promptrollout.cluster.login import LoginError, load_configuration
 from promptrollout.cluster.objects import ObjectKey
 from promptrollout.cluster.transport import Limits
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 #: As fast as a busy machine, whose disk etcd waits for, can follow.
 FAST = Timing(lease=4, renew_deadline=3, retry=0.2)

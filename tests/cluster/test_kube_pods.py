@@ -9,7 +9,7 @@ from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.objects import LabelRequirement, LabelSelector, ObjectKey, PodView
 from promptrollout.cluster.parsing import NUDGE_ANNOTATION
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 
 def pod(namespace, name, config_map="support-prompt", sub_path=None, **labels):

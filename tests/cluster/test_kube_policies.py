@@ -5,7 +5,7 @@ import pytest
 from promptrollout.cluster.errors import NotFound
 from promptrollout.cluster.objects import PolicyKey
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 
 def policy(kind, name, deadline):

@@ -9,7 +9,7 @@ from promptrollout.cluster.errors import Conflict, Fenced, Invalid, NotFound
 from promptrollout.cluster.kube import KubeCluster, connect
 from promptrollout.cluster.objects import ObjectKey
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 UNOBSERVED = {"observedGeneration": -1}
 FULL = {

@@ -17,7 +17,7 @@ from promptrollout.controller.feed import Feed, WatchLostError, kopf_login, kopf
 from promptrollout.controller.telemetry import Telemetry
 from tests.controller.conftest import CRDS, Link, rollout_manifest, until
 
-pytestmark = pytest.mark.realcluster
+pytestmark = [pytest.mark.realcluster, pytest.mark.usefixtures("farewells")]
 
 READ = [
     {"apiGroups": ["promptrollout.dev"], "resources": ["promptrollouts"], "verbs": ["list", "watch"]},
