@@ -12,7 +12,7 @@ from promptrollout.rollout.returning import go_back, history_entry, keep_history
 from promptrollout.rollout.sourcing import tell_changes
 from promptrollout.rollout.standing import COMMAND
 from promptrollout.rollout.strategies import Goal
-from promptrollout.rollout.turn import Turn, challengers
+from promptrollout.rollout.turn import Turn
 
 
 def follow_prompt(turn: Turn) -> None:
@@ -101,9 +101,7 @@ def deliver(turn: Turn) -> None:
         return
     turn.set(candidate=candidate.but(undelivered=False))
     salt = salt_for(turn.seen.uid, stable.revision, candidate.revision)
-    tried = {arm.revision for arm in challengers(candidate)}
-    pins = [pin for pin in running_pins(turn) if pin.revision not in tried]
-    serve(turn, arms_of(stable.revision, candidate), salt, pins)
+    serve(turn, arms_of(stable.revision, candidate), salt, running_pins(turn))
     again = f", attempt {candidate.attempt}" if candidate.attempt > 1 else ""
     turn.note(
         "CandidateDelivered",
