@@ -39,7 +39,7 @@ class Failures:
         status = {"phase": Phase.PENDING.value, **entry.seen.status, **message_of(said)}
         with contextlib.suppress(ClusterError, TimeoutError):  # the log and the Event have it already
             async with asyncio.timeout(_WRITTEN_WITHIN_S):
-                entry.seen = await self._cluster.patch_status(entry.seen, status)
+                entry.wrote(await self._cluster.patch_status(entry.seen, status))
 
     @staticmethod
     def over(entry: Entry) -> bool:
